@@ -1,0 +1,63 @@
+"""The layers that the networks are built from."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvBN(nn.Sequential):
+    """Convolution, batch normalisation and, if wanted, ReLU; the size stays the same at stride 1."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool = True) -> None:
+        layers: list[nn.Module] = [
+            nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+            nn.BatchNorm2d(outputs),
+        ]
+        if relu:
+            layers.append(nn.ReLU(inplace=True))
+        super().__init__(*layers)
+
+
+class SeparableConvBN(nn.Sequential):
+    """Depthwise 3 x 3, then 1 x 1, then batch normalisation, and ReLU if wanted."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, relu: bool = True) -> None:
+        layers: list[nn.Module] = [
+            nn.Conv2d(inputs, inputs, 3, stride, padding=1, groups=inputs, bias=False),
+            nn.Conv2d(inputs, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        ]
+        if relu:
+            layers.append(nn.ReLU(inplace=True))
+        super().__init__(*layers)
+
+    @property
+    def norm(self) -> nn.BatchNorm2d:
+        norm = self[2]
+        assert isinstance(norm, nn.BatchNorm2d)
+        return norm
+
+
+def upsample(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Enlarge (N, C, h, w) bilinearly to `size` = (H, W), pixel centres aligned (align_corners=False)."""
+    if features.shape[-2:] == size:
+        return features
+    return F.interpolate(features, size, mode="bilinear", align_corners=False)
+
+
+def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column of (N, C, H, W) until H and W are multiples of `multiple`.
+
+    Padding goes to the bottom and the right only, so that no pixel moves.
+    """
+    height, width = images.shape[-2:]
+    bottom, right = -height % multiple, -width % multiple
+    if not bottom and not right:
+        return images
+    return F.pad(images, (0, right, 0, bottom), mode="replicate")
+
+
+def coarse_size(height: int, width: int, stride: int) -> tuple[int, int]:
+    """The number of cells of `stride` pixels that cover an image of `height` x `width`."""
+    return -(-height // stride), -(-width // stride)
