@@ -1,0 +1,88 @@
+"""Images and labels in folders, without ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+
+
+class ImageFileError(ValueError):
+    """A file or folder that cannot be used; the text names it."""
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """An image file as RGB (H, W, 3) uint8."""
+    image = _read(path, cv2.IMREAD_COLOR)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def read_label(path: Path) -> NDArray[np.uint8]:
+    """A label file (8-bit PNG of ids) as (H, W) uint8."""
+    label = _read(path, cv2.IMREAD_UNCHANGED)
+    if label.dtype != np.uint8 or label.ndim != 2:
+        raise ImageFileError(f"{path} is {label.dtype} of shape {label.shape}; a label is 8 bits of one channel (ids)")
+    return label
+
+
+def _read(path: Path, flags: int) -> NDArray[np.uint8]:
+    image = cv2.imread(str(path), flags)
+    if image is None:
+        raise ImageFileError(f"{path} is not an image that OpenCV can read")
+    return image  # type: ignore[return-value]  # the caller looks at the type
+
+
+class ImageFolder(Sequence[tuple[NDArray[np.uint8], "NDArray[np.uint8] | None"]]):
+    """Images of a folder, sorted by name, each with its label, of the same name as PNG in another folder, or None.
+
+    Raises:
+        ImageFileError: a folder is missing, or there are no images. Reading one may raise it too.
+    """
+
+    def __init__(self, images: Path, labels: Path | None = None) -> None:
+        for folder in (images, labels):
+            if folder is not None and not folder.is_dir():
+                raise ImageFileError(f"there is no folder {folder}")
+        self.images = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not self.images:
+            raise ImageFileError(f"there are no images ({', '.join(IMAGE_SUFFIXES)}) in {images}")
+        self.labels = [labels / f"{path.stem}.png" if labels else None for path in self.images]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # slices are not needed
+        """The image RGB (H, W, 3) uint8, and its ids (H, W) uint8 if there is a label."""
+        image, path = read_image(self.images[index]), self.labels[index]
+        if path is None or not path.is_file():
+            return image, None
+        label = read_label(path)
+        if image.shape[:2] != label.shape:
+            raise ImageFileError(f"{self.images[index]} is {image.shape[:2]} but its label {path} is {label.shape}")
+        return image, label
+
+
+class LabelledFolder(Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]):
+    """An `ImageFolder` in which every image has a label.
+
+    Raises:
+        ImageFileError: as there, or a label is missing.
+    """
+
+    def __init__(self, images: Path, labels: Path) -> None:
+        self._folder = ImageFolder(images, labels)
+        for path in self._folder.labels:
+            if path is None or not path.is_file():
+                raise ImageFileError(f"the label {path} is missing")
+
+    def __len__(self) -> int:
+        return len(self._folder)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # slices are not needed
+        """The image RGB (H, W, 3) uint8 and its ids (H, W) uint8."""
+        return self._folder[index]

@@ -1,0 +1,174 @@
+"""Frames in, label maps out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dfanet_ros.checkpoint import (
+    CheckpointError,
+    WeightsInfo,
+    load_checkpoint,
+    shipped_weights,
+)
+from dfanet_ros.device import DevicePipeline
+from dfanet_ros.frame import Frame
+from dfanet_ros.host import HostPipeline
+from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.network.inference import inference_form
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DEFAULT_WEIGHTS = {("dfanet", "xception_a"): "camvid", ("dfanet", "xception_b"): "street_scenes"}
+
+
+class Segmentation(Protocol):
+    """What is known of one frame; everything has the frame's own size (H, W)."""
+
+    @property
+    def label_map(self) -> NDArray[np.uint8]:
+        """Class ids, (H, W) uint8."""
+
+    def color_mask(self) -> NDArray[np.uint8]:
+        """The classes in their colours, RGB (H, W, 3) uint8."""
+
+    def overlay(self, opacity: float) -> NDArray[np.uint8]:
+        """The frame under its colour mask, RGB (H, W, 3) uint8; opacity 0 is the frame, 1 the mask."""
+
+
+class Segmenter:
+    """A network with all that it needs around it.
+
+    Args:
+        network: with trained weights.
+        info: of these weights.
+        input_size: (height, width) that frames are resized to; 0 for either takes the one of the training.
+        device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`.
+        precision: `fp32`, `fp16` (CUDA only), `bf16`, or `auto`.
+
+    Raises:
+        ValueError: a device or precision that does not exist here; the sentence says what to do.
+    """
+
+    def __init__(
+        self,
+        network: DFANet,
+        info: WeightsInfo,
+        input_size: tuple[int, int] = (0, 0),
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> None:
+        self.info = info
+        self.device = resolve_device(device)
+        self.precision = resolve_precision(precision, self.device)
+        self.input_size = (input_size[0] or info.input_size[0], input_size[1] or info.input_size[1])
+        self._dtype = DTYPES[self.precision]
+        folded = inference_form(network).to(self.device, self._dtype)
+        self._network = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its hints
+        self._pipeline: HostPipeline | DevicePipeline
+        if self.device.type == "cpu":
+            self._pipeline = HostPipeline(info, self.input_size)
+        else:
+            self._pipeline = DevicePipeline(info, self.input_size, self.device)
+
+    @torch.inference_mode()
+    def segment(self, frames: Sequence[Frame]) -> list[Segmentation]:
+        """The frames (each of any size) as one batch; the results stand in the frames' order."""
+        if not frames:
+            return []
+        images = self._pipeline.prepare(frames)
+        return [*self._pipeline.finish(self.logits(images), frames)]
+
+    def logits(self, images: Tensor) -> Tensor:
+        """The network alone: normalised (N, 3, H, W) float32 to coarse logits."""
+        return self._network.coarse_logits(images.to(self._dtype, memory_format=torch.channels_last))
+
+    def warm_up(self, batch: int = 1) -> None:
+        """Run once on black frames, so that the first real frame does not wait for memory and kernels."""
+        black = Frame(np.zeros((*self.input_size, 3), np.uint8))
+        for result in self.segment([black] * batch):
+            _ = result.label_map
+
+    def __str__(self) -> str:
+        height, width = self.input_size
+        return (
+            f"{self.info.network} with {self.info.backbone}, {len(self.info.labels)} classes of {self.info.data_set}, "
+            f"input {height} x {width}, {self.precision} on {self.device}"
+        )
+
+
+def load_segmenter(
+    weights: str = "",
+    network: str = "dfanet",
+    backbone: str = "xception_a",
+    input_size: tuple[int, int] = (0, 0),
+    device: str = "auto",
+    precision: str = "auto",
+) -> Segmenter:
+    """A segmenter from weights: a file, the name of shipped ones, or empty for those of the network and backbone.
+
+    Raises:
+        CheckpointError: the weights cannot be read, or are of another network or backbone.
+        ValueError: see `Segmenter`.
+    """
+    path = find_weights(weights, network, backbone)
+    model, info = load_checkpoint(path)
+    if (info.network, info.backbone) != (network, backbone):
+        raise CheckpointError(
+            f"the weights '{path}' are of network {info.network} with backbone {info.backbone}, but network {network} "
+            f"with backbone {backbone} was asked for: give the weights of that one, or backbone:={info.backbone}"
+        )
+    return Segmenter(model, info, input_size, device, precision)
+
+
+def find_weights(weights: str, network: str = "dfanet", backbone: str = "xception_a") -> Path:
+    """The file that `weights` means: a path, the name of shipped weights, or empty for the default ones."""
+    shipped = shipped_weights()
+    if weights in shipped:
+        return shipped[weights]
+    if weights:
+        return Path(weights).expanduser()
+    name = DEFAULT_WEIGHTS.get((network, backbone))
+    if name is None or name not in shipped:
+        raise CheckpointError(
+            f"no weights of network {network} with backbone {backbone} are shipped: name a file (parameter weights), "
+            "trained with python -m training.train"
+        )
+    return shipped[name]
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` or the name of a device, as a device that is there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device is '{name}', but has to be auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        built = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "is built without CUDA"
+        raise ValueError(
+            f"device is '{name}', but PyTorch {torch.__version__} (which {built}) finds no CUDA device: check "
+            "nvidia-smi, install a PyTorch with CUDA, or set device to auto or cpu"
+        )
+    if device.index is not None and device.type == "cuda" and device.index >= torch.cuda.device_count():
+        raise ValueError(f"device is '{name}', but there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """`auto` or the name of a precision, as one that the device can do."""
+    if name == "auto":
+        return "fp16" if device.type == "cuda" else "fp32"
+    if name not in DTYPES:
+        raise ValueError(f"precision is '{name}', but has to be one of auto, {', '.join(DTYPES)}")
+    if name == "fp16" and device.type == "cpu":
+        raise ValueError("precision is 'fp16', but the CPU has no fp16 arithmetic: use fp32 or bf16, or a CUDA device")
+    return name
