@@ -1,0 +1,113 @@
+"""sensor_msgs/Image to frames and back; the only place that knows what image messages look like.
+
+8-bit colour and mono images are viewed in place, with any `step`. The others are converted by OpenCV to the same
+pixels that cv_bridge gives (a test compares them where cv_bridge is installed). cv_bridge itself is not used: it shears
+images whose step is no multiple of the pixel's size, and its builds for NumPy 1 crash with NumPy 2 (vision_opencv#535).
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from dfanet_ros.frame import RGB_CHANNELS, Frame
+
+# OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by its first two rows.
+_BAYER = {
+    "bayer_rggb8": cv2.COLOR_BayerBG2RGB,
+    "bayer_bggr8": cv2.COLOR_BayerRG2RGB,
+    "bayer_gbrg8": cv2.COLOR_BayerGR2RGB,
+    "bayer_grbg8": cv2.COLOR_BayerGB2RGB,
+}
+_YUV422 = {
+    "yuv422": cv2.COLOR_YUV2RGB_UYVY,
+    "uyvy": cv2.COLOR_YUV2RGB_UYVY,
+    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2,
+    "yuyv": cv2.COLOR_YUV2RGB_YUY2,
+}
+_BYTES_PER_PIXEL = {
+    "rgb8": 3,
+    "bgr8": 3,
+    "rgba8": 4,
+    "bgra8": 4,
+    "mono8": 1,
+    "mono16": 2,
+    **dict.fromkeys(_BAYER, 1),
+    **dict.fromkeys(_YUV422, 2),
+}
+ENCODINGS = tuple(_BYTES_PER_PIXEL)
+
+
+class BadImage(ValueError):
+    """An image message that cannot be read; the text says what is wrong with it."""
+
+
+class ImageMessage(Protocol):
+    """The fields of sensor_msgs/Image that are read here."""
+
+    height: int
+    width: int
+    encoding: str
+    is_bigendian: int
+    step: int
+    data: array[int]
+
+
+def frame_from_message(message: ImageMessage) -> Frame:
+    """The message's pixels as a frame; a view on its data where the encoding allows it.
+
+    Raises:
+        BadImage: unknown encoding, no pixels, a step too small for the width, or less data than step x height.
+    """
+    height, width, step, encoding = message.height, message.width, message.step, message.encoding
+    if encoding not in _BYTES_PER_PIXEL:
+        raise BadImage(f"encoding '{encoding}' is not one of {', '.join(ENCODINGS)}")
+    if height < 1 or width < 1:
+        raise BadImage(f"the image has no pixels: its height is {height} and its width {width}")
+    depth = _BYTES_PER_PIXEL[encoding]
+    if step < width * depth:
+        raise BadImage(f"step is {step}, but a row of {width} pixels in {encoding} takes {width * depth} bytes")
+    size = len(message.data)
+    if size < step * height:
+        raise BadImage(f"there are {size} bytes of data, but {height} rows of {step} bytes take {step * height}")
+    pixels: NDArray[np.uint8] = np.ndarray((height, width, depth), np.uint8, message.data, strides=(step, depth, 1))
+    if encoding in RGB_CHANNELS:
+        return Frame(pixels, encoding)
+    if encoding == "mono16":
+        return Frame(_mono16(pixels, bool(message.is_bigendian)), "mono8")
+    if encoding in _YUV422:
+        if width % 2:
+            raise BadImage(f"the width is {width}, but in {encoding} two pixels share their colour: it has to be even")
+        return Frame(_converted(pixels, _YUV422[encoding]))
+    if height < 2 or width < 2:
+        raise BadImage(f"the image is {height} x {width}, but a Bayer pattern has at least 2 x 2 pixels")
+    return Frame(_converted(pixels, _BAYER[encoding]))
+
+
+def message_from_pixels(pixels: NDArray[np.uint8], encoding: str, header: Header) -> Image:
+    """An image message of (H, W) or (H, W, channels) uint8, rows packed, with the given header."""
+    height, width = pixels.shape[:2]
+    message = Image(header=header, height=height, width=width, encoding=encoding)
+    message.step = pixels.nbytes // height
+    # Assigning an array('B') skips rclpy's check of every element, which takes longer than the network.
+    data = array("B")
+    data.frombytes(np.ascontiguousarray(pixels).data.cast("B"))
+    message.data = data
+    return message
+
+
+def _mono16(pixels: NDArray[np.uint8], big_endian: bool) -> NDArray[np.uint8]:
+    """Two bytes a pixel to (H, W, 1) uint8: the whole range of 16 bits onto the whole range of 8, rounded."""
+    values = np.ascontiguousarray(pixels).view(">u2" if big_endian else "<u2").astype(np.uint16, copy=False)
+    scaled = cv2.convertScaleAbs(values, alpha=255 / 65535)
+    return scaled.reshape(*values.shape[:2], 1).astype(np.uint8, copy=False)
+
+
+def _converted(pixels: NDArray[np.uint8], code: int) -> NDArray[np.uint8]:
+    return cv2.cvtColor(np.ascontiguousarray(pixels), code).astype(np.uint8, copy=False)

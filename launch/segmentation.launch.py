@@ -1,0 +1,82 @@
+"""Start the segmentation node; `ros2 launch dfanet_ros segmentation.launch.py --show-args` lists the arguments.
+
+An argument that is given beats the params file, which beats the node's defaults: one that is not given is not passed
+on. What is wrong with a value says the node.
+
+FASTDDS_BUILTIN_TRANSPORTS is left to the user: set for the node alone, LARGE_DATA would hide it from all others.
+"""
+
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from dfanet_ros.parameters import PARAMETERS, Parameter
+
+OTHERS = [
+    DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."),
+    DeclareLaunchArgument(
+        "params_file", default_value="", description="YAML file with parameters, like the package's segmentation.yaml."
+    ),
+    DeclareLaunchArgument("use_sim_time", default_value="false", description="true: take the time from /clock."),
+    DeclareLaunchArgument(
+        "log_level",
+        default_value="info",
+        description="Least severe messages that are logged.",
+        choices=["debug", "info", "warn", "error", "fatal"],
+    ),
+]
+
+
+def generate_launch_description() -> LaunchDescription:
+    given: set[str] = set()  # filled before the declarations, for these set what is not given to its default
+    return LaunchDescription(
+        [
+            OpaqueFunction(function=lambda context: given.update(context.launch_configurations)),
+            *[declare(parameter) for parameter in PARAMETERS],
+            *OTHERS,
+            OpaqueFunction(function=start_node, args=[given]),
+        ]
+    )
+
+
+def declare(parameter: Parameter) -> DeclareLaunchArgument:
+    """The launch argument of one of the node's parameters."""
+    default = parameter.default
+    return DeclareLaunchArgument(
+        parameter.name,
+        default_value=f"[{', '.join(default)}]" if isinstance(default, list) else str(default),
+        description=parameter.description + ("" if parameter.choices else f" ({parameter.allowed})"),
+        choices=list(parameter.choices) or None,
+    )
+
+
+def start_node(context: LaunchContext, given: set[str]) -> list[Node]:
+    """The node with the params file, if there is one, and the parameters that were given as arguments."""
+    # None: the value is read as YAML; a text is not, for 123 would become a number.
+    types: dict[str, type | None] = {
+        parameter.name: str if isinstance(parameter.default, str) else None for parameter in PARAMETERS
+    }
+    types["use_sim_time"] = bool
+    arguments = {
+        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
+        for name, kind in types.items()
+        if name in given
+    }
+    file = LaunchConfiguration("params_file").perform(context)
+    if file and not Path(file).is_file():
+        raise FileNotFoundError(f"params_file is '{file}', but there is no such file")
+    return [
+        Node(
+            package="dfanet_ros",
+            executable="segmentation_node",
+            name="segmentation_node",
+            namespace=LaunchConfiguration("namespace"),
+            parameters=[*([file] if file else []), *([arguments] if arguments else [])],
+            ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+            output="screen",
+        )
+    ]

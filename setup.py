@@ -1,0 +1,34 @@
+from glob import glob
+
+from setuptools import find_packages, setup
+
+PACKAGE = "dfanet_ros"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="Real-time semantic segmentation of camera images with DFANet.",
+    maintainer="dfanet_ros maintainers",
+    maintainer_email="maintainers@users.noreply.github.com",
+    license="Apache-2.0",
+    # `training` is run from a checkout: a global package of that name has no place on a robot.
+    packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    package_data={PACKAGE: ["py.typed", "weights/*.safetensors"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+        (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
+        (f"share/{PACKAGE}/config", glob("config/*.yaml")),
+    ],
+    entry_points={"console_scripts": [f"segmentation_node = {PACKAGE}.segmentation_node:main"]},
+    zip_safe=False,  # the weights are read as files
+    python_requires=">=3.10",
+    # OpenCV and rclpy are missing here on purpose: the scripts of older setuptools refuse to start without pip's record
+    # of each requirement, and apt's python3-opencv has none. package.xml and requirements/ name them.
+    install_requires=["numpy", "safetensors", "torch"],
+    extras_require={
+        "demo": ["rosbags", "tqdm"],
+        "training": ["pyyaml", "tqdm"],
+        "test": ["hypothesis", "pytest", "pytest-timeout", "pyyaml", "tqdm"],
+    },
+)
