@@ -1,0 +1,66 @@
+# Sets up .venv with what a target needs (once; without ROS and without a GPU too) and runs the target in it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip -q --disable-pip-version-check
+CPU_TORCH := https://download.pytorch.org/whl/cpu
+OWN_TORCH := import sys, torch; assert torch.__version__ >= "2" and sys.prefix == sys.base_prefix
+
+# Fast DDS loses large images with its default transport.
+export FASTDDS_BUILTIN_TRANSPORTS ?= LARGE_DATA
+# An installed ROS 2 whose setup.bash was sourced must not mix with the wheels of .venv.
+unexport AMENT_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH RMW_IMPLEMENTATION
+
+.PHONY: help demo test lint bench train clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: .venv/demo.stamp ## frames through DDS to the node and back [FRAMES=folder LABELS=folder RATE=fps WEIGHTS=file]
+	@$(BIN)/python -m dfanet_ros.demo --out build/demo $(if $(FRAMES),--frames $(FRAMES)) \
+	    $(if $(LABELS),--labels $(LABELS)) $(if $(RATE),--rate $(RATE)) $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+test: .venv/dev.stamp ## run the tests [ARGS="-k node"]
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/dev.stamp ## check style and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+bench: .venv/run.stamp ## measure network, segmenter and node
+	@$(BIN)/python -m dfanet_ros.benchmark
+
+train: .venv/training.stamp ## train a network: CONFIG=file OUT=folder [DATA=folder]
+	@$(BIN)/python -m training.train $(if $(CONFIG),--config $(CONFIG)) $(if $(OUT),--out $(OUT)) \
+	    $(if $(DATA),--data $(DATA))
+
+clean: ## delete .venv and everything that was built
+	rm -rf .venv build install log *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
+
+# Stamps: a file that says that it was done, so that the second `make demo` does nothing.
+.venv/%.stamp: requirements/%.txt $(wildcard requirements/*.txt) .venv/base.stamp
+	@echo "Installing $< into .venv; the first time this takes a few minutes."
+	@$(PIP) install -c .venv/constraints.txt -r $<
+	@touch $@
+
+# torch: the user's own where there is one (a robot vendor's build for its GPU, say), unless it lies in a virtual
+# environment, from which nothing can be shared. Else, without a GPU, the CPU build, for the one on PyPI brings gigabytes
+# of CUDA. Its index is asked for torch only; if that fails, so be it.
+.venv/base.stamp: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "$(PYTHON) is not Python 3.10 or newer: name one that is, e.g. make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
+	    { echo "$(PYTHON) cannot make virtual environments: apt install python3-venv"; exit 1; }
+	@echo "Making .venv with $$($(PYTHON) --version)."
+	@if $(PYTHON) -c '$(OWN_TORCH)' 2> /dev/null; then \
+	    $(PYTHON) -m venv --system-site-packages .venv; \
+	    sed '/^torch==/d' constraints.txt > .venv/constraints.txt; \
+	else \
+	    $(PYTHON) -m venv .venv; \
+	    cp constraints.txt .venv/constraints.txt; \
+	    command -v nvidia-smi > /dev/null || \
+	        $(PIP) --retries 1 install --no-deps --extra-index-url $(CPU_TORCH) -c constraints.txt torch 2> /dev/null || \
+	        true; \
+	fi
+	@touch $@

@@ -1,0 +1,43 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from dfanet_ros.checkpoint import WeightsInfo, save_checkpoint
+from dfanet_ros.label_set import CAMVID, LabelSet
+from dfanet_ros.network import build_network
+from dfanet_ros.network.dfanet import DFANet
+
+# Both sides of every test over DDS, before a participant is made: see "Large images" in the README.
+os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "LARGE_DATA"
+
+
+def lively_network(num_classes: int = 11, seed: int = 0, **options: object) -> DFANet:
+    """A network with random weights whose every layer counts: none is zero, normalisation is not the identity."""
+    torch.manual_seed(seed)
+    network = build_network("dfanet", num_classes=num_classes, **options).eval()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(layer.running_mean, std=0.5)
+            torch.nn.init.uniform_(layer.running_var, 0.5, 2)
+            torch.nn.init.uniform_(layer.weight, 0.5, 1)
+            torch.nn.init.normal_(layer.bias, std=0.1)
+    return network
+
+
+def info_of(network: DFANet, labels: LabelSet = CAMVID, input_size: tuple[int, int] = (64, 96)) -> WeightsInfo:
+    return WeightsInfo("dfanet", network.options, labels, data_set="random", input_size=input_size)
+
+
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of DFANet B with random weights, for frames of 64 x 96."""
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    network = lively_network(backbone="xception_b")
+    save_checkpoint(path, network, info_of(network))
+    return path

@@ -1,0 +1,143 @@
+"""The real node in its own process, and a peer that talks to it over real DDS."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+_domains = itertools.count(10 + 7 * (os.getpid() % 11))
+
+
+def next_domain() -> int:
+    """A ROS_DOMAIN_ID for one test (below 102, above which ports may be taken)."""
+    return next(_domains) % 100
+
+
+class NodeProcess:
+    """`python -m dfanet_ros.segmentation_node` with parameters, as a context manager; its output is kept."""
+
+    def __init__(self, domain: int, log: Path, *ros_arguments: str, **parameters: Any) -> None:
+        self.log = log
+        arguments = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "dfanet_ros.segmentation_node", "--ros-args", *ros_arguments, *arguments],
+            stdout=log.open("w"),
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "ROS_DOMAIN_ID": str(domain), "FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"},
+        )
+
+    def __enter__(self) -> NodeProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def wait_for_log(self, pattern: str, timeout: float = 60.0) -> re.Match[str]:
+        """Wait until the output has the pattern. Raises AssertionError if it does not come or the node ends."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if match := re.search(pattern, self.text):
+                return match
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        if match := re.search(pattern, self.text):
+            return match
+        raise AssertionError(f"'{pattern}' did not come (exit code {self.process.poll()}); the log:\n{self.text}")
+
+    def wait_until_ready(self) -> None:
+        self.wait_for_log("images from")
+
+    def wait_for_exit(self, timeout: float = 30.0) -> int:
+        return self.process.wait(timeout)
+
+    def stop(self, with_signal: int = signal.SIGINT) -> int:
+        """Interrupt the node; gives its exit code."""
+        self.process.send_signal(with_signal)
+        return self.wait_for_exit()
+
+    def counters(self, topic: str) -> dict[str, int]:
+        """What the stopped node said of a topic's frames."""
+        line = self.wait_for_log(rf"\]: {topic}: (received .*)").group(1)
+        return {name: int(count) for name, count in (entry.split() for entry in line.split(", "))}
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text()
+
+
+class Peer:
+    """Publishes images and keeps what comes back, by topic."""
+
+    def __init__(self, domain: int) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node("peer", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.received: dict[str, list[Image]] = defaultdict(list)
+        self._stamps = itertools.count(1)
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+    def publisher(self, topic: str, reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE) -> Publisher:
+        return self.node.create_publisher(Image, topic, QoSProfile(depth=1, reliability=reliability))
+
+    def subscribe(self, *topics: str) -> None:
+        for topic in topics:
+            self.node.create_subscription(Image, topic, self.received[topic].append, 10)
+
+    def stamp(self, image: Image) -> Image:
+        """Give the image a stamp of its own, so that results can be told apart."""
+        number = next(self._stamps)
+        image.header.stamp.sec, image.header.stamp.nanosec = 1_000_000 + number, number * 1_000 + 7
+        return image
+
+    def spin_until(self, condition: Callable[[], Any], timeout: float = 30.0) -> bool:
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if condition():
+                return True
+            self.executor.spin_once(timeout_sec=0.05)
+        return bool(condition())
+
+    def spin_for(self, seconds: float) -> None:
+        self.spin_until(lambda: False, seconds)
+
+    def result(self, image: Image, *topics: str) -> list[Image] | None:
+        """What came on the topics with the stamp of the image, if it has come on each."""
+        found = [next((m for m in self.received[t] if m.header.stamp == image.header.stamp), None) for t in topics]
+        return [m for m in found if m] if all(found) else None
+
+    def exchange(self, publisher: Publisher, image: Image, *topics: str, timeout: float = 40.0) -> list[Image]:
+        """Publish the image until its results have come on all topics (nobody may have been matched at first)."""
+        self.stamp(image)
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            publisher.publish(image)
+            if self.spin_until(lambda: self.result(image, *topics), 2.0):
+                return self.result(image, *topics) or []
+        raise AssertionError(f"no results on {topics} in {timeout} s")

@@ -1,0 +1,296 @@
+"""The node as users meet it: its own process, real DDS between it and the test."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+
+from brightness import blocks, save_brightness_weights
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.qos import ReliabilityPolicy
+from ros_harness import NodeProcess, Peer, next_domain
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from dfanet_ros.image_messages import message_from_pixels
+from dfanet_ros.label_set import CAMVID
+
+SIZE = (96, 128)
+OUTPUTS = ("mask", "color_mask", "overlay")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "brightness.safetensors"
+    save_brightness_weights(path, SIZE)
+    return path
+
+
+def start(log: Path, domain: int, default_weights: Path, *ros_arguments: str, **parameters: object) -> NodeProcess:
+    defaults = {"weights": default_weights, "backbone": "xception_b", "image_topics": "[/camera/image_raw]"}
+    return NodeProcess(domain, log, *ros_arguments, **{**defaults, **parameters})
+
+
+@pytest.fixture(scope="module")
+def three_cameras(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[NodeProcess, Peer]]:
+    """A node with three cameras that many tests share, and a peer that listens to the first."""
+    domain = next_domain()
+    log = tmp_path_factory.mktemp("log") / "node.log"
+    topics = "[/front/image_raw, /left/image_raw, /right/image_raw]"
+    with start(log, domain, weights, image_topics=topics) as node, Peer(domain) as peer:
+        node.wait_until_ready()
+        peer.subscribe(*(f"/front/segmentation/{output}" for output in OUTPUTS))
+        yield node, peer
+
+
+def encoded(red: NDArray[np.uint8], encoding: str, padding: int = 0) -> Image:
+    """An image message that is `red` in its red channel (and noise in the others), with padded rows."""
+    noise = np.random.default_rng(0).integers(0, 255, red.shape, np.uint8)
+    pixels = {
+        "mono8": [red],
+        "rgb8": [red, noise, noise],
+        "bgr8": [noise, noise, red],
+        "rgba8": [red, noise, noise, noise],
+        "bgra8": [noise, noise, red, noise],
+        "mono16": [noise // 4, red],  # little endian: the low byte first, and not enough to round up
+        "uyvy": [np.full_like(red, 128), (red * (219 / 255) + 16).round().astype(np.uint8)],  # grey
+        "bayer_rggb8": [red],  # grey
+    }[encoding]
+    image = message_from_pixels(np.stack(pixels, 2), encoding, Header(frame_id=f"camera of {encoding}"))
+    if padding:
+        rows = np.frombuffer(bytes(image.data), np.uint8).reshape(image.height, image.step)
+        padded = message_from_pixels(np.pad(rows, ((0, 0), (0, padding))), "mono8", image.header)
+        image.step, image.data = padded.step, padded.data
+    return image
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize("encoding", ["mono8", "rgb8", "bgr8", "rgba8", "bgra8", "mono16", "uyvy", "bayer_rggb8"])
+def test_ids_colors_and_headers_are_exact(three_cameras: tuple[NodeProcess, Peer], encoding: str, padding: int) -> None:
+    _, peer = three_cameras
+    red, ids, certain = blocks(*SIZE, seed=padding)
+    image = encoded(red, encoding, padding)
+    topics = [f"/front/segmentation/{output}" for output in OUTPUTS]
+    results = peer.exchange(peer.publisher("/front/image_raw"), image, *topics)
+    for result, layout, channels in zip(results, ("mono8", "rgb8", "rgb8"), (1, 3, 3), strict=True):
+        assert result.header == image.header
+        assert result.encoding == layout
+        assert (result.height, result.width, result.step) == (*SIZE, SIZE[1] * channels)
+    mask, color_mask, overlay = (np.frombuffer(bytes(r.data), np.uint8).reshape(*SIZE, -1) for r in results)
+    np.testing.assert_array_equal(mask[certain, 0], ids[certain])
+    np.testing.assert_array_equal(color_mask, CAMVID.palette()[mask[:, :, 0]])
+    if encoding in ("rgb8", "mono8"):
+        noise = np.random.default_rng(0).integers(0, 255, SIZE, np.uint8)
+        rgb = np.stack([red, noise, noise] if encoding == "rgb8" else [red] * 3, 2)
+        assert np.abs(overlay - (0.5 * rgb + 0.5 * color_mask)).max() <= 0.5
+
+
+@pytest.mark.parametrize("size", [(97, 131), (33, 50), (1, 1), (240, 320), (480, 640)], ids=str)
+def test_masks_have_the_frames_size_and_place(three_cameras: tuple[NodeProcess, Peer], size: tuple[int, int]) -> None:
+    """The picture is the same at every size: a scaled one gives the scaled ids, away from the blocks' borders."""
+    _, peer = three_cameras
+    red, ids, certain = blocks(*SIZE, seed=3)
+    rows, columns = (((np.arange(n) + 0.5) * s / n).astype(int) for n, s in zip(size, SIZE, strict=True))
+    image = encoded(red[rows][:, columns], "mono8")
+    (mask,) = peer.exchange(peer.publisher("/front/image_raw"), image, "/front/segmentation/mask")
+    assert (mask.height, mask.width, mask.step, mask.header) == (*size, size[1], image.header)
+    if min(size) >= 90:
+        given = np.frombuffer(bytes(mask.data), np.uint8).reshape(size)
+        where = certain[rows][:, columns]
+        np.testing.assert_array_equal(given[where], ids[rows][:, columns][where])
+
+
+def test_cameras_go_each_their_own_way_and_one_may_vanish(three_cameras: tuple[NodeProcess, Peer]) -> None:
+    _, peer = three_cameras
+    peer.subscribe("/left/segmentation/mask", "/right/segmentation/mask")
+    publishers = {camera: peer.publisher(f"/{camera}/image_raw") for camera in ("front", "left", "right")}
+    sizes = {"front": (96, 128), "left": (120, 160), "right": (96, 128)}
+    for camera, publisher in publishers.items():
+        red, ids, certain = blocks(*sizes[camera], seed=len(camera))
+        image = encoded(red, "rgb8")
+        image.header.frame_id = camera
+        (mask,) = peer.exchange(publisher, image, f"/{camera}/segmentation/mask")
+        assert mask.header == image.header
+        if sizes[camera] == SIZE:
+            given = np.frombuffer(bytes(mask.data), np.uint8).reshape(SIZE)
+            np.testing.assert_array_equal(given[certain], ids[certain])
+    peer.node.destroy_publisher(publishers.pop("left"))
+    for camera, publisher in publishers.items():
+        peer.exchange(publisher, encoded(blocks(*SIZE, seed=1)[0], "mono8"), f"/{camera}/segmentation/mask")
+
+
+def test_broken_frames_are_dropped_with_one_warning(three_cameras: tuple[NodeProcess, Peer]) -> None:
+    node, peer = three_cameras
+    publisher = peer.publisher("/front/image_raw")
+    good = encoded(blocks(*SIZE, seed=1)[0], "rgb8")
+    peer.exchange(publisher, good, "/front/segmentation/mask")
+    broken = []
+    for changes in ({"step": 3}, {"height": 0}, {"encoding": "h264"}, {"height": 97}):
+        image = encoded(blocks(*SIZE, seed=1)[0], "rgb8")
+        for name, value in changes.items():
+            setattr(image, name, value)
+        broken.append(peer.stamp(image))
+    before = node.text.count("dropped an image")
+    for _ in range(5):
+        for image in broken:
+            publisher.publish(image)
+            peer.spin_for(0.02)
+    warning = node.wait_for_log(
+        r"\[WARN\].*dropped an image on /front/image_raw \(128 x 96, encoding 'rgb8', step 3, 36864 bytes\): "
+        r"step is 3, but a row of 128 pixels in rgb8 takes 384 bytes"
+    )
+    assert warning
+    peer.exchange(publisher, good, "/front/segmentation/mask")
+    assert not any(peer.result(image, "/front/segmentation/mask") for image in broken)
+    assert 1 <= node.text.count("dropped an image") - before <= 3, "20 broken frames want no 20 warnings"
+
+
+def test_opacity_changes_while_running_and_the_rest_does_not(three_cameras: tuple[NodeProcess, Peer]) -> None:
+    _, peer = three_cameras
+    client = peer.node.create_client(SetParameters, "/segmentation_node/set_parameters")
+    assert client.wait_for_service(20)
+
+    def answer(name: str, value: ParameterValue) -> tuple[bool, str]:
+        future = client.call_async(SetParameters.Request(parameters=[ParameterMessage(name=name, value=value)]))
+        assert peer.spin_until(future.done)
+        result = future.result().results[0]
+        return result.successful, result.reason
+
+    def double(value: float) -> ParameterValue:
+        return ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value)
+
+    red, _, _ = blocks(*SIZE, seed=1)
+    publisher, topic = peer.publisher("/front/image_raw"), "/front/segmentation/overlay"
+    assert answer("overlay_opacity", double(0.0)) == (True, "")
+    (overlay,) = peer.exchange(publisher, encoded(red, "mono8"), topic)
+    given = np.frombuffer(bytes(overlay.data), np.uint8).reshape(*SIZE, 3)
+    np.testing.assert_array_equal(given, np.repeat(red[:, :, None], 3, 2))
+    accepted, reason = answer("overlay_opacity", double(1.5))
+    assert not accepted and "overlay_opacity" in reason
+    text = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="much")
+    assert answer("overlay_opacity", text) == (
+        False,
+        "parameter overlay_opacity is 'much', but has to be a number from 0 to 1",
+    )
+    whole = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=1)
+    assert answer("overlay_opacity", whole) == (True, "")
+    (overlay,) = peer.exchange(publisher, encoded(red, "mono8"), topic, "/front/segmentation/color_mask")[:1]
+    assert not answer("input_height", ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=64))[0]
+    assert answer("overlay_opacity", double(0.5))[0]
+
+
+def test_newest_frame_wins_and_every_frame_is_accounted_for(weights: Path, tmp_path: Path) -> None:
+    domain = next_domain()
+    slow = {"input_height": 1024, "input_width": 1024}
+    with (
+        start(tmp_path / "node.log", domain, weights, image_reliability="reliable", **slow) as node,
+        Peer(domain) as peer,
+    ):
+        node.wait_until_ready()
+        topic = "/camera/segmentation/mask"
+        publisher = peer.publisher("/camera/image_raw")
+        image = encoded(blocks(*SIZE, seed=0)[0], "rgb8")
+        assert peer.spin_until(publisher.get_subscription_count)
+        for _ in range(10):  # nobody subscribes: nothing is segmented; the node may not know us at the first ones
+            publisher.publish(peer.stamp(image))
+            peer.spin_for(0.1)
+        peer.subscribe(topic)
+        peer.exchange(publisher, image, topic)
+        peer.received[topic].clear()
+        sent = []
+        for _ in range(60):
+            sent.append(peer.stamp(image).header.stamp.sec)
+            publisher.publish(image)
+            peer.spin_for(0.002)
+        assert peer.spin_until(lambda: peer.result(image, topic)), "the last frame has to be segmented"
+        stamps = [mask.header.stamp.sec for mask in peer.received[topic]]
+        assert stamps == sorted(set(stamps)) and set(stamps) <= set(sent)
+        assert stamps[-1] == sent[-1]
+        assert node.stop() == 0
+        counters = node.counters("/camera/image_raw")
+    assert counters["unwanted"] >= 5
+    assert counters["superseded"] > 0
+    assert counters["refused"] == counters["failed"] == 0
+    assert counters["received"] == counters["unwanted"] + counters["superseded"] + counters["published"]
+
+
+def test_namespace_and_remaps_apply(weights: Path, tmp_path: Path) -> None:
+    domain = next_domain()
+    remaps = ["-r", "__ns:=/robot", "-r", "image_raw:=/robot/front/image", "-r", "/robot/front/segmentation/mask:=ids"]
+    with (
+        start(tmp_path / "node.log", domain, weights, *remaps, image_topics="[image_raw]") as node,
+        Peer(domain) as peer,
+    ):
+        node.wait_until_ready()
+        peer.subscribe("/robot/ids", "/robot/front/segmentation/overlay")
+        image = encoded(blocks(*SIZE, seed=0)[0], "rgb8")
+        publisher = peer.publisher("/robot/front/image")
+        peer.exchange(publisher, image, "/robot/ids", "/robot/front/segmentation/overlay")
+
+
+def test_silence_is_reported_with_what_there_is(weights: Path, tmp_path: Path) -> None:
+    domain = next_domain()
+    topics = "[/nobody/image_raw, /unheard/image_raw]"
+    with (
+        start(tmp_path / "node.log", domain, weights, image_topics=topics, image_reliability="reliable") as node,
+        Peer(domain) as peer,
+    ):
+        peer.publisher("/unheard/image_raw", ReliabilityPolicy.BEST_EFFORT)
+        node.wait_until_ready()
+        node.wait_for_log(r"\[WARN\].*no image on /nobody/image_raw for \d+ s: nobody publishes there", 20)
+        node.wait_for_log(
+            r"no image on /unheard/image_raw for \d+ s: 1 publishers there \(peer: sensor_msgs/msg/Image, BEST_EFFORT, "
+            r"VOLATILE.*\), this node subscribes with RELIABLE",
+            20,
+        )
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_the_node_ends_when_told_to(weights: Path, tmp_path: Path, with_signal: int) -> None:
+    with start(tmp_path / "node.log", next_domain(), weights) as node:
+        node.wait_until_ready()
+        assert node.stop(with_signal) == 0
+        assert "Traceback" not in node.text
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"weights": "/no/such.safetensors"}, "cannot load the weights '/no/such.safetensors': there is no such file"),
+        ({"weights": __file__}, rf"cannot load the weights '{__file__}': not a whole .safetensors file"),
+        ({"backbone": "xception_a"}, "are of network dfanet with backbone xception_b, but .* backbone xception_a was"),
+        ({"backbone": "resnet"}, "parameter backbone is 'resnet', but has to be one of xception_a, xception_b"),
+        ({"network": "unet"}, "parameter network is 'unet', but has to be one of dfanet"),
+        ({"input_height": -1}, r"input_height.* from 0 to 8192.*-1"),
+        ({"input_width": "wide"}, "parameter input_width is 'wide', but has to be a whole number from 0 to 8192"),
+        ({"overlay_opacity": 1.5}, r"overlay_opacity.*from 0 to 1.*1\.5"),
+        ({"device": "tpu"}, "device is 'tpu', but has to be auto, cpu, cuda or cuda:N"),
+        ({"precision": "fp17"}, "parameter precision is 'fp17', but has to be one of auto, fp32, fp16, bf16"),
+        ({"precision": "fp16", "device": "cpu"}, "the CPU has no fp16 arithmetic"),
+        ({"image_topics": "[]"}, "parameter image_topics is empty, but has to be a list of texts"),
+        ({"image_topics": "/camera/image_raw"}, "parameter image_topics is '/camera/image_raw', but has to be a list"),
+        ({"image_topics": "[/a/x, /a/y]"}, "2 of these would publish to /a/segmentation/mask"),
+        ({"image_topics": "['a b']"}, "parameter image_topics has 'a b', which is no topic name"),
+        ({"image_reliability": "maybe"}, "image_reliability is 'maybe', but has to be one of best_effort, reliable"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, dict) else "",
+)
+def test_wrong_parameters_are_refused_at_start(
+    weights: Path, tmp_path: Path, parameters: dict[str, object], says: str
+) -> None:
+    started = time.monotonic()
+    with start(tmp_path / "node.log", next_domain(), weights, **parameters) as node:
+        assert node.wait_for_exit() == 1
+        assert time.monotonic() - started < 15, "it has to say so at once"  # 5 s on an idle machine
+        node.wait_for_log(rf"\[FATAL\].*{says}")
+        assert "Traceback" not in node.text

@@ -1,0 +1,183 @@
+"""The package as it is installed, and the files that have to agree with the table of parameters."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+import dfanet_ros
+from dfanet_ros.parameters import PARAMETERS, Parameter
+
+ROOT = Path(__file__).parents[1]
+NAMES = [parameter.name for parameter in PARAMETERS]
+
+
+# What is installed
+
+
+@pytest.fixture(scope="module", params=["build", "build --symlink-install"])
+def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a copy of this checkout in src, built by colcon."""
+    pytest.importorskip("colcon_core", reason="colcon is not installed")
+    folder = tmp_path_factory.mktemp("workspace")
+    others = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "install", "log", "runs")
+    shutil.copytree(ROOT, folder / "src" / "dfanet_ros", ignore=others)
+    colcon = "import sys; from colcon_core.command import main; sys.exit(main())"
+    built = run(sys.executable, "-c", colcon, *request.param.split(), cwd=folder)
+    assert built.returncode == 0, built.stdout
+    return folder
+
+
+def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command that does not see this checkout (unless it is in it); its two outputs come as one."""
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and Path(path) != ROOT]
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=60,
+    )
+
+
+def run_installed(workspace: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user does in whose shell the workspace was sourced."""
+    words = shlex.join(map(str, command))
+    return run("bash", "-c", f"source {workspace}/install/setup.bash && exec {words}", cwd=workspace / "log")
+
+
+def test_installed_node_starts_and_refuses_missing_weights(workspace: Path) -> None:
+    node = workspace / "install/dfanet_ros/lib/dfanet_ros/segmentation_node"
+    stopped = run_installed(workspace, node, "--ros-args", "-p", "weights:=/no/such.safetensors")
+    assert stopped.returncode == 1, stopped.stdout
+    assert "cannot load the weights '/no/such.safetensors': there is no such file" in stopped.stdout
+    assert "Traceback" not in stopped.stdout
+
+
+def test_installed_package_finds_its_weights(workspace: Path) -> None:
+    code = "from dfanet_ros import checkpoint; print(checkpoint.__file__, *checkpoint.shipped_weights())"
+    listed = run_installed(workspace, sys.executable, "-c", code)
+    file, *weights = listed.stdout.split()
+    assert workspace in Path(file).parents
+    assert weights == sorted(path.stem for path in (ROOT / "dfanet_ros/weights").glob("*.safetensors"))
+
+
+def test_installed_files(workspace: Path) -> None:
+    share = workspace / "install/dfanet_ros/share"
+    for folder in ("launch", "config"):
+        source = {path.name for path in (ROOT / folder).iterdir() if path.is_file()}
+        assert {path.name for path in (share / "dfanet_ros" / folder).iterdir()} == source
+    assert (share / "dfanet_ros/package.xml").is_file()
+    assert (share / "ament_index/resource_index/packages/dfanet_ros").is_file()
+
+
+def test_training_is_not_installed(workspace: Path) -> None:
+    imported = run_installed(workspace, sys.executable, "-c", "import training")
+    assert "No module named 'training'" in imported.stdout
+
+
+# What agrees with the table
+
+
+def test_config_has_every_parameter_and_its_default() -> None:
+    text = (ROOT / "config/segmentation.yaml").read_text()
+    assert yaml.safe_load(text) == {"/**": {"ros__parameters": {p.name: p.default for p in PARAMETERS}}}
+    comments = " ".join(re.sub(r"^ *#", "", text, flags=re.MULTILINE).split())
+    for parameter in PARAMETERS:
+        assert f"{parameter.description} Allowed: {parameter.allowed}." in comments
+
+
+def test_launch_file_has_every_parameter_and_its_default() -> None:
+    launch_file = load_launch_file()
+    arguments = {
+        entity.name: entity
+        for entity in launch_file.generate_launch_description().entities
+        if hasattr(entity, "default_value")
+    }
+    assert list(arguments) == [*NAMES, "namespace", "params_file", "use_sim_time", "log_level"]
+    for parameter in PARAMETERS:
+        argument = arguments[parameter.name]
+        default = "".join(part.perform(None) for part in argument.default_value)
+        assert (default if isinstance(parameter.default, str) else yaml.safe_load(default)) == parameter.default
+        assert argument.description.startswith(parameter.description)
+        assert tuple(argument.choices or ()) == parameter.choices
+
+
+def test_launch_file_passes_on_only_what_was_given() -> None:
+    launch_file = load_launch_file()
+    launch = pytest.importorskip("launch")
+    context = launch.LaunchContext()
+    context.launch_configurations.update({"weights": "123", "overlay_opacity": "0.5", "namespace": "front"})
+    passed = []
+    launch_file.Node = lambda **options: passed.extend(options["parameters"])
+    for entity in launch_file.generate_launch_description().entities:
+        entity.visit(context)
+    (parameters,) = passed
+    assert {name: value.evaluate(context) for name, value in parameters.items()} == {
+        "weights": "123",
+        "overlay_opacity": 0.5,
+    }
+
+
+def load_launch_file() -> ModuleType:
+    pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed")
+    path = ROOT / "launch/segmentation.launch.py"
+    spec = importlib.util.spec_from_file_location("segmentation_launch", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def readme_row(parameter: Parameter) -> str:
+    """The parameter's row of the table in the README."""
+    default = yaml.safe_dump(parameter.default, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
+    live = " May change while the node runs." if parameter.live else ""
+    return f"| `{parameter.name}` | `{default}` | {parameter.allowed} | {parameter.description}{live} |"
+
+
+def test_readme_has_every_parameter() -> None:
+    header = "| parameter | default | allowed | description |"
+    table = "\n".join([header, "|---|---|---|---|", *map(readme_row, PARAMETERS)])
+    readme = (ROOT / "README.md").read_text()
+    assert f"{table}\n" in readme, f"the README's table of parameters has to be\n{table}\n"
+
+
+def test_version_is_the_same_everywhere() -> None:
+    calls = [node for node in ast.walk(ast.parse((ROOT / "setup.py").read_text())) if isinstance(node, ast.keyword)]
+    (version,) = [ast.literal_eval(call.value) for call in calls if call.arg == "version"]
+    package = ElementTree.parse(ROOT / "package.xml").getroot()
+    assert package.findtext("version") == version == dfanet_ros.__version__
+    assert package.findtext("export/build_type") == "ament_python"
+
+
+# What can be imported without what
+
+
+@pytest.mark.parametrize(
+    ("modules", "missing"),
+    [
+        ("dfanet_ros.parameters", "torch cv2 rclpy"),  # `ros2 launch` may run in another Python than the node
+        ("dfanet_ros.network dfanet_ros.checkpoint training.train", "rclpy sensor_msgs"),
+        ("dfanet_ros.segmentation_node", "lightning rosbags tqdm training"),
+    ],
+)
+def test_import_without(modules: str, missing: str) -> None:
+    block = "; ".join(f"sys.modules[{name!r}] = None" for name in missing.split())
+    code = f"import sys; {block}; import {', '.join(modules.split())}"
+    imported = run(sys.executable, "-c", code, cwd=ROOT)
+    assert imported.returncode == 0, imported.stdout

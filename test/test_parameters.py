@@ -1,0 +1,59 @@
+"""The table of parameters: what is allowed and what is said of the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dfanet_ros.network import NETWORKS
+from dfanet_ros.network.xception import CHANNELS
+from dfanet_ros.parameters import PARAMETERS
+from dfanet_ros.segmenter import DTYPES
+
+TABLE = {parameter.name: parameter for parameter in PARAMETERS}
+
+
+def test_choices_are_what_there_is() -> None:
+    assert TABLE["network"].choices == tuple(NETWORKS)
+    assert TABLE["backbone"].choices == tuple(CHANNELS)
+    assert TABLE["precision"].choices == ("auto", *DTYPES)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_defaults_are_allowed(name: str) -> None:
+    assert TABLE[name].checked(TABLE[name].default) == TABLE[name].default
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "checked"),
+    [
+        ("overlay_opacity", 1, 1.0),
+        ("overlay_opacity", 0, 0.0),
+        ("image_topics", ("a", "b"), ["a", "b"]),
+        ("input_height", 8192, 8192),
+    ],
+)
+def test_allowed_values_come_in_the_parameters_type(name: str, value: Any, checked: Any) -> None:
+    result = TABLE[name].checked(value)
+    assert result == checked and type(result) is type(checked)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("overlay_opacity", 1.01, "parameter overlay_opacity is 1.01, but has to be a number from 0 to 1"),
+        ("overlay_opacity", float("nan"), "is nan, but"),
+        ("overlay_opacity", True, "is True, but"),
+        ("input_height", 1.0, "is 1.0, but has to be a whole number from 0 to 8192"),
+        ("input_width", 8193, "is 8193, but"),
+        ("image_topics", [], r"is \[\], but has to be a list of texts, at least one"),
+        ("image_topics", ["a", ""], r"is \['a', ''\], but"),
+        ("image_topics", None, "is empty, but"),
+        ("backbone", "XCEPTION_A", "is 'XCEPTION_A', but has to be one of xception_a, xception_b"),
+        ("weights", 5, "is 5, but has to be a text"),
+    ],
+)
+def test_other_values_are_refused_with_a_sentence(name: str, value: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        TABLE[name].checked(value)

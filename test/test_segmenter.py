@@ -1,0 +1,236 @@
+"""The segmenter: its fast pre- and postprocessing against the obvious code, sizes, devices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import info_of, lively_network
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from dfanet_ros.checkpoint import MEAN, STD
+from dfanet_ros.device import DevicePipeline
+from dfanet_ros.frame import RGB_CHANNELS, Frame
+from dfanet_ros.host import HostPipeline, resize_labels, upsampled_argmax
+from dfanet_ros.label_set import CAMVID
+from dfanet_ros.segmenter import Segmenter, load_segmenter
+from dfanet_ros.street_scenes import StreetScenes
+
+SIZE = (64, 96)
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    network = lively_network(backbone="xception_b")
+    return Segmenter(network, info_of(network, input_size=SIZE), device="cpu")
+
+
+def scenes(count: int, height: int = 120, width: int = 160) -> list[Frame]:
+    return [Frame(image) for image, _ in StreetScenes(count, height, width, seed=9)]
+
+
+def obvious_label_map(segmenter: Segmenter, frame: Frame) -> NDArray[np.uint8]:
+    """The label map by the plain steps: resize, scale, normalise, network, enlarge, argmax, enlarge."""
+    rgb = torch.from_numpy(frame.rgb().copy()).permute(2, 0, 1)[None].float()
+    resized = F.interpolate(rgb, segmenter.input_size, mode="bilinear").round()
+    image = (resized / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    with torch.inference_mode():
+        coarse = segmenter.logits(image)
+        height, width = segmenter.input_size
+        logits = F.interpolate(coarse, (4 * coarse.shape[-2], 4 * coarse.shape[-1]), mode="bilinear")
+        ids = logits[:, :, :height, :width].argmax(1, keepdim=True).to(torch.uint8)
+    return F.interpolate(ids, frame.size, mode="nearest-exact")[0, 0].numpy()
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(
+    classes=st.integers(1, 20),
+    height=st.integers(1, 20),
+    width=st.integers(1, 20),
+    smooth=st.integers(1, 4),
+    seed=st.integers(0, 999),
+)
+def test_upsampled_argmax_is_the_argmax_of_the_upsampled(
+    classes: int, height: int, width: int, smooth: int, seed: int
+) -> None:
+    noise = torch.randn(1, classes, height, width, generator=torch.Generator().manual_seed(seed))
+    logits = F.avg_pool2d(noise, smooth, 1, smooth // 2)[:, :, :height, :width]
+    expected = F.interpolate(logits, scale_factor=4, mode="bilinear").argmax(1)[0].numpy()
+    given_ids = upsampled_argmax(logits[0])
+    assert given_ids.shape == expected.shape
+    # Only where two classes are equal to rounding may the two differ.
+    assert (given_ids != expected).mean() <= 1e-3
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(
+    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    target=st.tuples(st.integers(1, 120), st.integers(1, 120)),
+)
+def test_labels_are_enlarged_by_pixel_centres(size: tuple[int, int], target: tuple[int, int]) -> None:
+    label_map = np.random.default_rng(0).integers(0, 255, size, np.uint8)
+    # Which pixel's area the centre lies in; where it lies on the edge between two, either is right.
+    rows, columns = (
+        [((np.arange(n) + 0.5) * s / n + shift) for shift in (-1e-3, 1e-3)] for s, n in zip(size, target, strict=True)
+    )
+    allowed = [
+        label_map[np.clip(r.astype(int), 0, size[0] - 1)][:, np.clip(c.astype(int), 0, size[1] - 1)]
+        for r in rows
+        for c in columns
+    ]
+    result = resize_labels(label_map, target)
+    assert np.any([result == choice for choice in allowed], axis=0).all()
+
+
+@pytest.mark.parametrize("size", [(64, 96), (120, 160), (45, 77), (33, 200)], ids=str)
+def test_label_map_is_that_of_the_obvious_code(segmenter: Segmenter, size: tuple[int, int]) -> None:
+    for frame in scenes(2, *size) if min(size) >= 64 else [Frame(scenes(1)[0].pixels[: size[0], : size[1]])]:
+        label_map = segmenter.segment([frame])[0].label_map
+        expected = obvious_label_map(segmenter, frame)
+        assert label_map.shape == frame.size and label_map.dtype == np.uint8
+        # OpenCV's bilinear resize rounds each pixel a little differently from PyTorch's.
+        assert (label_map == expected).mean() > (0.999 if frame.size == SIZE else 0.97)
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(sizes=st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=3))
+def test_frames_of_any_size_give_label_maps_of_that_size(segmenter: Segmenter, sizes: list[tuple[int, int]]) -> None:
+    rng = np.random.default_rng(0)
+    frames = [Frame(rng.integers(0, 255, (*size, 3), np.uint8)) for size in sizes]
+    for frame, result in zip(frames, segmenter.segment(frames), strict=True):
+        assert result.label_map.shape == frame.size
+        assert result.label_map.max() < len(CAMVID)
+        assert result.color_mask().shape == (*frame.size, 3)
+        assert result.overlay(0.5).shape == (*frame.size, 3)
+
+
+def test_no_frames_give_no_results(segmenter: Segmenter) -> None:
+    assert segmenter.segment([]) == []
+
+
+def test_a_batch_is_what_its_frames_are(segmenter: Segmenter) -> None:
+    frames = scenes(3)
+    together = segmenter.segment(frames)
+    for frame, result in zip(frames, together, strict=True):
+        assert (segmenter.segment([frame])[0].label_map == result.label_map).mean() > 0.999
+
+
+def test_every_layout_of_the_same_pixels_gives_the_same_label_map(segmenter: Segmenter) -> None:
+    rgb = scenes(1)[0].pixels
+    alpha = np.full((*rgb.shape[:2], 1), 77, np.uint8)
+    layouts = {
+        "rgb8": rgb,
+        "bgr8": rgb[:, :, ::-1],
+        "rgba8": np.concatenate([rgb, alpha], 2),
+        "bgra8": np.concatenate([rgb[:, :, ::-1], alpha], 2),
+    }
+    expected = segmenter.segment([Frame(rgb)])[0]
+    for encoding, pixels in layouts.items():
+        wide = np.zeros((rgb.shape[0], rgb.shape[1] + 5, pixels.shape[2]), np.uint8)
+        wide[:, : rgb.shape[1]] = pixels
+        padded = wide[:, : rgb.shape[1]]
+        for version in (np.ascontiguousarray(pixels), padded):
+            result = segmenter.segment([Frame(version, encoding)])[0]
+            np.testing.assert_array_equal(result.label_map, expected.label_map)
+            np.testing.assert_array_equal(result.overlay(0.3), expected.overlay(0.3))
+    grey = np.ascontiguousarray(rgb[:, :, :1])
+    from_grey = segmenter.segment([Frame(grey, "mono8")])[0]
+    from_rgb = segmenter.segment([Frame(np.repeat(grey, 3, 2))])[0]
+    np.testing.assert_array_equal(from_grey.label_map, from_rgb.label_map)
+    np.testing.assert_array_equal(from_grey.overlay(0.3), from_rgb.overlay(0.3))
+
+
+def test_colors_and_overlay_are_what_they_say(segmenter: Segmenter) -> None:
+    frame = scenes(1)[0]
+    result = segmenter.segment([frame])[0]
+    colors = CAMVID.palette()[result.label_map]
+    np.testing.assert_array_equal(result.color_mask(), colors)
+    np.testing.assert_array_equal(result.overlay(0), frame.pixels)
+    np.testing.assert_array_equal(result.overlay(1), colors)
+    exact = 0.75 * frame.pixels.astype(float) + 0.25 * colors
+    assert np.abs(result.overlay(0.25) - exact).max() <= 0.51
+
+
+@pytest.mark.parametrize("encoding", RGB_CHANNELS)
+@pytest.mark.parametrize("size", [(64, 96), (90, 130), (300, 400)], ids=str)
+def test_both_pipelines_prepare_the_same(encoding: str, size: tuple[int, int]) -> None:
+    """The one for GPUs runs here on the CPU; it is the reference that shares no code with the other."""
+    network = lively_network(backbone="xception_b")
+    info = info_of(network)
+    rgb = StreetScenes(1, *size, seed=4)[0][0]
+    channels = {"rgb8": rgb, "bgr8": rgb[:, :, ::-1], "mono8": rgb[:, :, :1]}
+    pixels = channels.get(encoding)
+    if pixels is None:
+        pixels = np.concatenate([channels[encoding.replace("a8", "8")], rgb[:, :, :1]], 2)
+    frame = Frame(np.ascontiguousarray(pixels), encoding)
+    host = HostPipeline(info, SIZE).prepare([frame])
+    device = DevicePipeline(info, SIZE, torch.device("cpu")).prepare([frame])
+    # One or two grey levels of rounding; where the frame shrinks to half or less, the filters differ a little.
+    difference = (host - device).abs() * 255 * 0.225
+    assert difference.mean() < (2.5 if size == (300, 400) else 0.5)
+
+
+def test_both_pipelines_finish_the_same(segmenter: Segmenter) -> None:
+    frames = scenes(2)
+    host = HostPipeline(segmenter.info, SIZE)
+    device = DevicePipeline(segmenter.info, SIZE, torch.device("cpu"))
+    device.prepare(frames)
+    with torch.inference_mode():
+        logits = segmenter.logits(host.prepare(frames))
+    for a, b in zip(host.finish(logits, frames), device.finish(logits, frames), strict=True):
+        assert (a.label_map == b.label_map).mean() > 0.999
+        agree = (a.label_map == b.label_map)[:, :, None]
+        assert (np.abs(a.color_mask().astype(int) - b.color_mask()) * agree).max() == 0
+        assert (np.abs(a.overlay(0.4).astype(int) - b.overlay(0.4)) * agree).max() <= 1
+
+
+def test_bfloat16_agrees_with_float32_on_trained_weights() -> None:
+    maps = [
+        load_segmenter("street_scenes", backbone="xception_b", device="cpu", precision=precision).segment(scenes(2))
+        for precision in ("fp32", "bf16")
+    ]
+    for full, half in zip(*maps, strict=True):
+        assert (full.label_map == half.label_map).mean() > 0.97
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "says"),
+    [
+        ("cpu", "fp16", "precision is 'fp16', but the CPU has no fp16"),
+        ("cpu", "int4", "precision is 'int4', but has to be one of auto, fp32, fp16, bf16"),
+        ("tpu", "auto", "device is 'tpu', but has to be auto, cpu, cuda or cuda:N"),
+        ("mps", "auto", "device is 'mps', but has to be auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_impossible_devices_and_precisions_are_refused(device: str, precision: str, says: str) -> None:
+    network = lively_network(backbone="xception_b")
+    with pytest.raises(ValueError, match=says):
+        Segmenter(network, info_of(network), device=device, precision=precision)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_missing_cuda_is_said() -> None:
+    network = lively_network(backbone="xception_b")
+    with pytest.raises(ValueError, match=r"finds no CUDA device: check nvidia-smi, .* or set device to auto or cpu"):
+        Segmenter(network, info_of(network), device="cuda")
+
+
+@needs_cuda
+@pytest.mark.parametrize(("precision", "agreement"), [("fp32", 0.999), ("fp16", 0.97), ("bf16", 0.9)])
+def test_cuda_agrees_with_the_cpu(segmenter: Segmenter, precision: str, agreement: float) -> None:
+    network = lively_network(backbone="xception_b")
+    on_gpu = Segmenter(network, info_of(network), device="cuda", precision=precision)
+    frames = scenes(3, *SIZE)
+    for a, b in zip(segmenter.segment(frames), on_gpu.segment(frames), strict=True):
+        assert (a.label_map == b.label_map).mean() > agreement
+
+
+@needs_cuda
+def test_a_cuda_device_that_is_not_there_is_said() -> None:
+    network = lively_network(backbone="xception_b")
+    with pytest.raises(ValueError, match="CUDA devices, numbered from 0"):
+        Segmenter(network, info_of(network), device="cuda:99")
