@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dfanet_ros.label_set import UNLABELLED
 
 
 class ConfusionMatrix:
-    """Counts pixels by true class (row) and predicted class (column); unlabelled pixels (255) do not count."""
+    """Counts pixels by true class (row) and predicted class (column); unlabelled pixels (255) do not count.
+
+    Every measure is in percent, and NaN where there is nothing to measure.
+
+    Attributes:
+        num_classes: 1 to 255.
+        counts: pixels, (num_classes, num_classes) int64.
+    """
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
         self.counts: NDArray[np.int64] = np.zeros((num_classes, num_classes), np.int64)
+
+    @classmethod
+    def from_counts(cls, counts: ArrayLike) -> ConfusionMatrix:
+        """A matrix of pixels counted before, (classes, classes) whole numbers; they are copied.
+
+        Raises:
+            ValueError: it is not square, or has something else than whole numbers from 0.
+        """
+        given = np.asarray(counts)
+        if given.ndim != 2 or given.shape[0] != given.shape[1] or not given.size:
+            raise ValueError(f"the counts have shape {given.shape}; a confusion matrix has (classes, classes)")
+        if not np.issubdtype(given.dtype, np.integer) or given.min() < 0:
+            raise ValueError(f"the counts ({given.dtype}, from {given.min()}) have to be whole numbers from 0: pixels")
+        confusion = cls(len(given))
+        confusion.counts += given.astype(np.int64)
+        return confusion
 
     def update(self, truth: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> None:
         """Add one frame: both (H, W) uint8 ids.
@@ -33,11 +56,38 @@ class ConfusionMatrix:
 
     def iou(self) -> NDArray[np.float64]:
         """Intersection over union of each class in percent; NaN where a class neither occurs nor is predicted."""
-        hits = np.diag(self.counts).astype(np.float64)
-        union = self.counts.sum(0) + self.counts.sum(1) - hits
-        return np.divide(100 * hits, union, out=np.full(self.num_classes, np.nan), where=union > 0)
+        hits = np.diag(self.counts)
+        return _percent(hits, self.counts.sum(0) + self.counts.sum(1) - hits)
 
     def miou(self) -> float:
         """Mean IoU in percent over the classes that occur or are predicted; NaN if nothing was labelled."""
-        iou = self.iou()
-        return float(np.nanmean(iou)) if not np.isnan(iou).all() else float("nan")
+        return _mean(self.iou())
+
+    def frequency_weighted_iou(self) -> float:
+        """Mean IoU in percent, where each class counts by its share of the true pixels; NaN if nothing was labelled."""
+        pixels = self.counts.sum(1)
+        occurs = pixels > 0
+        return float(np.average(self.iou()[occurs], weights=pixels[occurs])) if occurs.any() else float("nan")
+
+    def accuracy(self) -> NDArray[np.float64]:
+        """Of each class's true pixels, how many are predicted so (recall) in percent; NaN where it does not occur."""
+        return _percent(np.diag(self.counts), self.counts.sum(1))
+
+    def mean_accuracy(self) -> float:
+        """Mean of the accuracies in percent over the classes that occur; NaN if nothing was labelled."""
+        return _mean(self.accuracy())
+
+    def pixel_accuracy(self) -> float:
+        """Of all labelled pixels, how many are predicted right in percent; NaN if nothing was labelled."""
+        return float(_percent(np.trace(self.counts), self.counts.sum()))
+
+
+def _percent(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
+    """100 part / whole, NaN where the whole is 0."""
+    parts, wholes = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+    return np.divide(100 * parts, wholes, out=np.full(wholes.shape, np.nan), where=wholes > 0)
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """Of those that are numbers; NaN if none is."""
+    return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
