@@ -13,7 +13,7 @@ setup(
     license="Apache-2.0",
     # `training` is run from a checkout: a global package of that name has no place on a robot.
     packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
-    package_data={PACKAGE: ["py.typed", "weights/*.safetensors"]},
+    package_data={PACKAGE: ["py.typed", "report/page.html", "weights/*.safetensors"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
@@ -28,7 +28,7 @@ setup(
     install_requires=["numpy", "safetensors", "torch"],
     extras_require={
         "demo": ["rosbags", "tqdm"],
-        "training": ["pyyaml", "tqdm"],
+        "report": ["jinja2", "matplotlib"],
         "test": ["hypothesis", "pytest", "pytest-timeout", "pyyaml", "tqdm"],
     },
 )

@@ -1,33 +1,39 @@
-"""The parts of a run's data set, and their augmentation."""
+"""A run's data: what is trained on, in random order and form, and what is evaluated on, as it is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
+from lightning.pytorch import LightningDataModule, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from tqdm import tqdm
 
 from dfanet_ros.checkpoint import MEAN, STD
+from dfanet_ros.host import resize_frame
 from dfanet_ros.image_files import ImageFileError
-from dfanet_ros.label_set import UNLABELLED
+from dfanet_ros.label_set import UNLABELLED, LabelSet
+from training.augmentation import random_colours, random_crop, random_flip, random_scale
 from training.config import Config
 from training.data_sets import DATA_SETS, GeneratedStreetScenes, Labelled, Sample
 
+Batch = tuple[Tensor, Tensor]  # normalised images (N, 3, H, W) float32 and ids (N, H, W) int64
 
-def open_parts(config: Config, root: Path | None) -> tuple[Labelled, Labelled]:
-    """The train and val parts of the data set, read from its folder; street scenes are generated without one."""
+
+def open_part(config: Config, root: Path | None, part: str) -> Labelled:
+    """A part of the data set, read from its folder; street scenes are generated if there is none."""
     if root is not None:
-        open_part = DATA_SETS[config.data_set]
-        return open_part(root, "train"), open_part(root, "val")
+        return DATA_SETS[config.data_set](root, part)
     if config.data_set != "street_scenes":
         raise ImageFileError(f"data set {config.data_set} is read from a folder: say where it is with --data")
-    height, width = config.input_size
-    return GeneratedStreetScenes(400, height, width, seed=1), GeneratedStreetScenes(50, height, width, seed=2)
+    count, seed = {"train": (400, 1), "val": (50, 2)}[part]
+    return GeneratedStreetScenes(count, *config.input_size, seed=seed)
 
 
 def normalise(image: NDArray[np.uint8]) -> Tensor:
@@ -37,68 +43,157 @@ def normalise(image: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
 
 
-class Augmented(Dataset[tuple[Tensor, Tensor]]):
-    """The samples, randomly scaled, cropped, mirrored and changed in brightness and contrast.
+def kept_in_memory(samples: Sequence[Sample], gib: float, name: str) -> Sequence[Sample]:
+    """The samples decoded once, for that takes longer than all the rest, if they take no more than `gib` GiB."""
+    if not len(samples):
+        raise ImageFileError(f"there are no images in {name}")
+    image, label = samples[0]
+    if len(samples) * (image.nbytes + label.nbytes) > gib * 2**30:
+        return samples
+    return [samples[index] for index in tqdm(range(len(samples)), f"reading {name}", unit="frame", leave=False)]
 
-    What is kept decoded is `samples`: read once, for decoding would take longer than all the rest.
-    The random numbers come from torch, which each loader worker seeds for itself.
+
+class SeededSampler(DistributedSampler[int]):
+    """Indexes in an order that depends on seed and epoch only, each with the epoch.
+
+    From both, a sample's augmentation follows: whoever prepares it, in whichever process and after whatever
+    interruption, prepares the same.
     """
 
+    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
+        return ((self.epoch, index) for index in super().__iter__())
+
+
+def seeded_sampler(samples: Dataset[Any], seed: int, trainer: Trainer | None) -> SeededSampler:
+    """This process's share of the samples, in the order of the epoch that the trainer is in."""
+    rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+    sampler = SeededSampler(samples, world, rank, seed=seed, drop_last=True)
+    # Lightning tells a sampler the epoch, but in a resumed run only after workers have asked for their first samples.
+    if trainer:
+        sampler.set_epoch(trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+    return sampler
+
+
+def every_nth(count: int, trainer: Trainer | None) -> range:
+    """This process's share of what is evaluated: none twice, none left out."""
+    return range(trainer.global_rank, count, trainer.world_size) if trainer else range(count)
+
+
+class Augmented(Dataset[Batch]):
+    """Samples, randomly scaled, cropped, mirrored and recoloured; asked for by (epoch, index)."""
+
     def __init__(self, samples: Sequence[Sample], config: Config) -> None:
-        self.samples = list(samples)
+        self.samples = samples
         self.config = config
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng(int(torch.randint(2**31, ()).item()))
-        image, label = self.samples[index]
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        rng = np.random.default_rng([self.config.seed, *key])
+        image, label = self.samples[key[1]]
         image, label = random_scale(image, label, self.config.scale, rng)
         image, label = random_crop(image, label, self.config.crop, rng)
-        if rng.random() < 0.5:
-            image, label = image[:, ::-1], label[:, ::-1]
-        tensor = normalise(image)
-        if self.config.jitter:
-            contrast, brightness = 1 + rng.uniform(-1, 1, 2) * self.config.jitter
-            tensor = tensor * float(contrast) + float((brightness - 1) * 2)
-        return tensor, torch.from_numpy(np.ascontiguousarray(label)).long()
+        image, label = random_flip(image, label, rng)
+        if self.config.colour:
+            image = random_colours(image, self.config.colour, rng)
+        return normalise(image), torch.from_numpy(np.ascontiguousarray(label)).long()
 
 
-def random_scale(
-    image: NDArray[np.uint8], label: NDArray[np.uint8], scale: tuple[float, float], rng: np.random.Generator
-) -> Sample:
-    """Both resized by one factor out of `scale`, log-uniformly (twice as often as half as large)."""
-    factor = float(np.exp(rng.uniform(*np.log(scale))))
-    size = round(image.shape[1] * factor), round(image.shape[0] * factor)
-    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    return (
-        cv2.resize(image, size, interpolation=method).astype(np.uint8, copy=False),
-        cv2.resize(label, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False),
-    )
+class Whole(Dataset[Batch]):
+    """Whole frames at the network's input size, with their labels at their own."""
+
+    def __init__(self, samples: Sequence[Sample], input_size: tuple[int, int]) -> None:
+        self.samples = samples
+        self.input_size = input_size
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Batch:
+        image, label = self.samples[index]
+        if image.shape[:2] != self.input_size:
+            image = resize_frame(image, self.input_size)
+        return normalise(image), torch.from_numpy(label).long()
 
 
-def random_crop(
-    image: NDArray[np.uint8], label: NDArray[np.uint8], crop: tuple[int, int], rng: np.random.Generator
-) -> Sample:
-    """A random part of `crop` pixels; where the image is smaller, it is extended with unlabelled mean colour."""
-    down, right = max(0, crop[0] - image.shape[0]), max(0, crop[1] - image.shape[1])
-    if down or right:
-        grey = tuple(round(255 * value) for value in MEAN)
-        image = cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_CONSTANT, value=grey).astype(np.uint8)
-        label = cv2.copyMakeBorder(label, 0, down, 0, right, cv2.BORDER_CONSTANT, value=(UNLABELLED,)).astype(np.uint8)
-    top = int(rng.integers(image.shape[0] - crop[0] + 1))
-    left = int(rng.integers(image.shape[1] - crop[1] + 1))
-    area = np.s_[top : top + crop[0], left : left + crop[1]]
-    return image[area], label[area]
-
-
-def class_weights(samples: Sequence[Sample], num_classes: int) -> Tensor:
-    """1 / ln(1.10 + share of the pixels), as ENet has it: rare classes count more, but not without bound."""
+def class_shares(samples: Sequence[Sample], num_classes: int) -> NDArray[np.float64]:
+    """The share of each class in the labelled pixels."""
     counts = np.zeros(num_classes)
     for _, label in samples:
         labelled = label[label != UNLABELLED]
         if labelled.size and labelled.max() >= num_classes:
             raise ImageFileError(f"a label has id {labelled.max()}, but the classes are 0..{num_classes - 1}")
         counts += np.bincount(labelled, minlength=num_classes)
-    return torch.tensor(1 / np.log(1.10 + counts / counts.sum()), dtype=torch.float32)
+    return counts / max(1.0, counts.sum())
+
+
+class SegmentationData(LightningDataModule):
+    """The parts of a run's data set and how they are loaded.
+
+    Raises:
+        ImageFileError: a file is missing or not what its layout says; the text names it.
+    """
+
+    def __init__(self, config: Config, root: Path | None) -> None:
+        super().__init__()
+        self.config = config
+        parts = [open_part(config, root, part) for part in config.train_parts]
+        self.labels: LabelSet = parts[0].labels
+        together = Concatenated(parts)
+        self.train = kept_in_memory(together, config.cache_gib, " + ".join(config.train_parts))
+        self.val = kept_in_memory(open_part(config, root, config.val_part), config.cache_gib, config.val_part)
+        if len(self.train) < config.batch_size:
+            raise ImageFileError(
+                f"there are {len(self.train)} frames to train on, fewer than the batch_size {config.batch_size}"
+            )
+
+    @property
+    def batches(self) -> int:
+        """Of an epoch, in each process."""
+        return len(self.train) // self.config.batch_size
+
+    def class_weights(self) -> Tensor | None:
+        """1 / ln(1.10 + share of the pixels), as ENet has it: rare classes count more, but not without bound."""
+        if self.config.class_weights == "none":
+            return None
+        shares = class_shares(self.train, len(self.labels))
+        return torch.tensor(1 / np.log(1.10 + shares), dtype=torch.float32)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(persistent=self.config.workers > 0)
+
+    def statistics_dataloader(self) -> DataLoader[Batch]:
+        """Another pass over the same data, for the statistics of averaged weights."""
+        return self._loader(persistent=False)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """One frame at a time, for they may differ in size; each process has every n-th."""
+        whole = Whole(self.val, self.config.input_size)
+        return DataLoader(whole, sampler=every_nth(len(whole), self.trainer), num_workers=self.config.workers)
+
+    def _loader(self, persistent: bool) -> DataLoader[Batch]:
+        augmented = Augmented(self.train, self.config)
+        return DataLoader(
+            augmented,
+            self.config.check_batch(self.config.batch_size),
+            sampler=seeded_sampler(augmented, self.config.seed, self.trainer),
+            drop_last=True,
+            num_workers=self.config.workers,
+            persistent_workers=persistent,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+class Concatenated(Sequence[Sample]):
+    """Several parts, one after the other."""
+
+    def __init__(self, parts: Sequence[Labelled]) -> None:
+        self.places = list(chain.from_iterable(((part, n) for n in range(len(part))) for part in parts))
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # slices are not needed
+        part, number = self.places[index]
+        return part[number]

@@ -95,6 +95,7 @@ class DFANet(nn.Module):
         self.decoder = Decoder(backbone, num_classes, backbones, high_level, low_level)
         # The last encoder of backbone n works at 1 / 2^(3 + n); below that no stride divides the size.
         self.stride = 2 ** (3 + backbones)
+        self.auxiliary_channels = [CHANNELS[backbone][-1]] * backbones
 
     def features(self, images: Tensor) -> list[Features]:
         """The outputs of each backbone, for images whose size is a multiple of `stride`."""
@@ -120,10 +121,17 @@ class DFANet(nn.Module):
         Images are normalised RGB of any size; what is padded inside is cut off again.
         """
         rows, columns = coarse_size(*_size(images), LOGITS_STRIDE)
-        padded = pad_to_multiple(images, self.stride)
-        size = coarse_size(*_size(padded), LOGITS_STRIDE)
-        logits: Tensor = self.decoder(self.features(padded), size)
+        logits, _ = self.outputs(pad_to_multiple(images, self.stride))
         return logits[:, :, :rows, :columns]
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Coarse logits, and what auxiliary classifiers are trained on, for images of a multiple of `stride`.
+
+        The latter are the backbones' outputs, (N, C, h, w) with C as in `auxiliary_channels`.
+        """
+        features = self.features(images)
+        logits: Tensor = self.decoder(features, coarse_size(*_size(images), LOGITS_STRIDE))
+        return logits, [f.attention for f in features]
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes, H, W) for normalised RGB images (N, 3, H, W) of any size."""

@@ -1,0 +1,72 @@
+"""A run's config: from YAML and command line, wrong ones are refused with a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from training_runs import ROOT, TINY, run, write_config
+
+from training.config import Classification, Config, ConfigError, as_yaml, load_config, parse_command
+
+CONFIGS = sorted((ROOT / "training/configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_configs_can_be_read(path: Path) -> None:
+    kind = Classification if path.stem.startswith("imagenet") else Config
+    config = load_config(kind, path)
+    given, read = yaml.safe_load(path.read_text()), yaml.safe_load(as_yaml(config))
+    assert {key: read[key] for key in given} == given
+
+
+def test_the_command_line_wins(tmp_path: Path) -> None:
+    words = ["--config", str(write_config(tmp_path / "run.yaml")), "--out", "runs/x", "--epochs", "6"]
+    words += ["--crop", "[96, 128]", "--train_parts", "[train, val]", "--resume", "--data", "here"]
+    config, command = parse_command(Config, "", words)
+    assert (config.epochs, config.crop, config.train_parts) == (6, (96, 128), ("train", "val"))
+    assert (command.data, command.out, command.resume) == (Path("here"), Path("runs/x"), True)
+    config, command = parse_command(Config, "", words[:4])
+    assert (config.epochs, config.seed, command.data, command.resume) == (4, 0, None, False)
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    config = load_config(Config, write_config(tmp_path / "run.yaml", scale=[0.5, 2.0], ohem=0.7))
+    (tmp_path / "again.yaml").write_text(as_yaml(config))
+    assert load_config(Config, tmp_path / "again.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"epoch": 3}, "epoch"),
+        ({"data_set": "mars"}, "data_set is 'mars', but there are camvid, "),
+        ({"network": "unet"}, "network is 'unet', but there are dfanet"),
+        ({"backbone": "resnet"}, "backbone is 'resnet', but there are xception_a, xception_b"),
+        ({"optimizer": "adam"}, "optimizer.*sgd.*adamw"),
+        ({"crop": None}, "crop"),
+        ({"crop": [0, 64]}, "crop is 0, but has to be larger than 0"),
+        ({"epochs": "many"}, "epochs.*many"),
+        ({"epochs": 5}, r"epochs is 5, but has to be a multiple of evaluate_every \(2\)"),
+        ({"devices": 3}, r"batch_size is 4, .* multiple of the number of processes \(devices 3 x num_nodes 1 = 3\)"),
+    ],
+    ids=str,
+)
+def test_wrong_configs_are_refused(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    values = {key: value for key, value in (TINY | changes).items() if value is not None}
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(ConfigError, match=f"(?s){says}"):
+        load_config(Config, path)
+
+
+def test_commands_explain_themselves(tmp_path: Path) -> None:
+    for module in ("train", "pretrain"):
+        text = run(module, help=True).stdout
+        assert "--config" in text and "--out" in text and f"python -m training.{module}" in text
+        assert "Traceback" not in text
+    wrong = run("train", config=write_config(tmp_path / "run.yaml", data_set="mars"), out=tmp_path / "out")
+    assert wrong.returncode != 0 and "data_set is 'mars', but there are camvid" in wrong.stderr
+    assert "Traceback" not in wrong.stderr and not (tmp_path / "out").exists()

@@ -1,0 +1,28 @@
+"""The moving average of the weights, which is what is evaluated and kept."""
+
+from __future__ import annotations
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from torch.optim.swa_utils import update_bn
+
+from training.data import SegmentationData
+from training.segmentation import SegmentationTask
+
+
+class MovingAverage(EMAWeightAveraging):
+    """Lightning's, with statistics of its own for the batch normalisation.
+
+    Averaged weights give other activations than those that the running statistics were taken of, and averaging the
+    statistics alongside does not mend it; through three backbones in a row the difference costs half of the mIoU.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(decay=decay, use_buffers=False)
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_validation_epoch_start(trainer, pl_module)
+        assert isinstance(pl_module, SegmentationTask)
+        data: SegmentationData = trainer.datamodule  # type: ignore[attr-defined]
+        update_bn(data.statistics_dataloader(), pl_module.network, pl_module.device)
+        pl_module.eval()

@@ -1,0 +1,131 @@
+"""What one step of training and one of evaluation do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from dfanet_ros.checkpoint import WeightsInfo
+from dfanet_ros.label_set import UNLABELLED, LabelSet
+from dfanet_ros.metrics import ConfusionMatrix
+from dfanet_ros.network import build_network
+from dfanet_ros.network.dfanet import LOGITS_STRIDE
+from dfanet_ros.network.layers import pad_to_multiple, upsample
+from training.config import Config
+from training.data import Batch
+from training.losses import PixelLoss, finite
+from training.optimizers import build_optimizer, poly_schedule
+
+MIDDLE = LOGITS_STRIDE // 2  # of the pixels that one logit stands for
+
+
+class SegmentationTask(LightningModule):
+    """A network of the registry, its loss and its score.
+
+    Args:
+        config: of the run.
+        labels: the classes.
+        iterations: of the whole run, for the learning rate.
+        class_weights: (C,) float32 or None.
+    """
+
+    def __init__(self, config: Config, labels: LabelSet, iterations: int, class_weights: Tensor | None = None) -> None:
+        super().__init__()
+        self.iterations = iterations
+        self.config = config
+        self.labels = labels
+        self.network = build_network(config.network, num_classes=len(labels), backbone=config.backbone)
+        channels = self.network.auxiliary_channels if config.auxiliary else []
+        # Trained beside the network, for the gradient that they give to its depths, and left out of the weights.
+        self.auxiliary = nn.ModuleList(classifier(count, len(labels)) for count in channels)
+        self.loss = PixelLoss(class_weights, config.label_smoothing, config.ohem)
+        self.confusion = MulticlassConfusionMatrix(len(labels), ignore_index=UNLABELLED, validate_args=False)
+        self.info = WeightsInfo(
+            network=config.network,
+            options=self.network.options,
+            labels=labels,
+            data_set=config.data_set,
+            input_size=config.input_size,
+        )
+        self.val_miou: float | None = None
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images, target = batch
+        logits, features = self.network.outputs(pad_to_multiple(images, self.network.stride))
+        rows, columns = logits.shape[-2] * LOGITS_STRIDE, logits.shape[-1] * LOGITS_STRIDE
+        padded = F.pad(target, (0, columns - target.shape[2], 0, rows - target.shape[1]), value=UNLABELLED)
+        loss: Tensor = self.loss(upsample(logits, (rows, columns)), padded)
+        for head, feature in zip(self.auxiliary, features, strict=False):
+            # At the logits' size: four times as much costs sixteen times as much and tells a backbone hardly more.
+            coarse = upsample(head(feature), (logits.shape[-2], logits.shape[-1]))
+            middle = LOGITS_STRIDE // 2
+            loss = loss + self.config.auxiliary * self.loss(
+                coarse, padded[:, middle::LOGITS_STRIDE, middle::LOGITS_STRIDE]
+            )
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
+        return finite(loss, self.current_epoch, batch_idx)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        images, target = batch
+        logits = upsample(self.network(images), (target.shape[-2], target.shape[-1]))
+        self.confusion.update(logits.argmax(1), target)
+
+    def on_validation_epoch_end(self) -> None:
+        confusion = ConfusionMatrix.from_counts(self.confusion.compute().cpu().numpy())
+        self.confusion.reset()
+        if self.trainer.sanity_checking:
+            return
+        self.val_miou = round(confusion.miou(), 2)
+        self.log("val/mIoU", self.val_miou, prog_bar=True)
+        self.log("val/pixel_accuracy", confusion.pixel_accuracy())
+        self.log("val/mean_accuracy", confusion.mean_accuracy())
+        self.log("val/fwIoU", confusion.frequency_weighted_iou())
+        for name, iou in zip(self.labels.names, confusion.iou(), strict=True):
+            self.log(f"val/IoU/{name}", float(iou))
+
+    def configure_optimizers(self) -> Any:
+        config = self.config
+        optimizer = build_optimizer(self, config.optimizer, config.learning_rate, config.weight_decay)
+        schedule = poly_schedule(optimizer, config.warmup_iterations, self.iterations)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What `training.export` makes weights of."""
+        training = f"epoch {self.current_epoch + 1} of {describe(self.config)}"
+        checkpoint["weights_info"] = replace(self.info, val_miou=self.val_miou, training=training).to_metadata()
+        checkpoint["val_miou"] = self.val_miou
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.val_miou = checkpoint["val_miou"]
+
+
+def classifier(channels: int, num_classes: int) -> nn.Conv2d:
+    """A 1 x 1 convolution to logits that at first are small: all classes are about equally likely."""
+    conv = nn.Conv2d(channels, num_classes, 1)
+    nn.init.normal_(conv.weight, std=0.01)
+    return conv
+
+
+def describe(config: Config) -> str:
+    """How weights come about, for their metadata."""
+    parts = [
+        f"{config.epochs} on {' + '.join(config.train_parts)}",
+        f"{config.optimizer} at {config.learning_rate}",
+        f"weight decay {config.weight_decay}",
+        f"batch {config.batch_size}",
+        f"crop {config.crop[0]} x {config.crop[1]}",
+        f"scale {config.scale[0]} to {config.scale[1]}",
+        f"colour {config.colour}",
+        f"auxiliary {config.auxiliary}",
+        f"warm-up {config.warmup_iterations}",
+        "poly 0.9",
+        f"EMA {config.ema_decay}",
+        f"seed {config.seed}",
+        f"from {config.init or 'scratch'}",
+    ]
+    return ", ".join(parts)

@@ -1,0 +1,48 @@
+"""Batch normalisation over the batch of all processes."""
+
+from __future__ import annotations
+
+import torch
+from lightning.pytorch.plugins import TorchSyncBatchNorm
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+
+class SyncBatchNorm(TorchSyncBatchNorm):
+    """Lightning's, which is PyTorch's, for CUDA only; on the CPU (tests, small clusters) one of our own."""
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        return convert(model) if next(model.parameters()).device.type == "cpu" else super().apply(model)
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        return model if next(model.parameters()).device.type == "cpu" else super().revert(model)
+
+
+class CPUSyncBatchNorm2d(nn.BatchNorm2d):
+    """`BatchNorm2d` with the mean and variance of the batches of all processes."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        count = torch.tensor(float(input.numel() // input.shape[1]))
+        torch.distributed.all_reduce(count)
+        mean = all_reduce(input.sum((0, 2, 3))) / count
+        centred = input - mean[:, None, None]
+        var = all_reduce(centred.square().sum((0, 2, 3))) / count
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            # As in BatchNorm2d: without a momentum, the mean over all batches (which update_bn wants).
+            momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(var * count / (count - 1), momentum)
+        scale = self.weight * (var + self.eps).rsqrt()
+        return centred * scale[:, None, None] + self.bias[:, None, None]
+
+
+def convert(module: nn.Module) -> nn.Module:
+    """The module with every `BatchNorm2d` in it made a synchronised one, in place, with the same parameters."""
+    for child in module.modules():
+        if type(child) is nn.BatchNorm2d:
+            child.__class__ = CPUSyncBatchNorm2d
+    return module
