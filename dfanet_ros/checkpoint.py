@@ -125,6 +125,20 @@ def load_checkpoint(path: Path) -> tuple[DFANet, WeightsInfo]:
             f"cannot load the weights '{path}': its metadata does not say that it is of dfanet_ros "
             "(files of other projects have to be converted first)"
         )
+    return network_from(metadata, tensors, path)
+
+
+def network_from(metadata: dict[str, str], tensors: dict[str, torch.Tensor], path: Path) -> tuple[DFANet, WeightsInfo]:
+    """The network that metadata describe, with these tensors, in evaluation mode on the CPU.
+
+    Args:
+        metadata: as of `WeightsInfo.to_metadata`.
+        tensors: all of the network's, by name.
+        path: where both come from, for the text of an error.
+
+    Raises:
+        CheckpointError: the metadata are incomplete or wrong, or the tensors do not fit the network.
+    """
     try:
         info = WeightsInfo.from_metadata(metadata)
         network = build_network(info.network, num_classes=len(info.labels), **info.options)

@@ -1,0 +1,141 @@
+"""Make a file to run a network from: weights for the node, or an ONNX model for other programs, e.g.:
+
+    python -m training.export --weights runs/camvid/checkpoints/best.ckpt --out camvid.safetensors
+    python -m training.export --weights camvid.safetensors --out camvid.onnx --input-size 512 1024
+
+A .safetensors file is what the node loads (parameter `weights`). An .onnx file runs in ONNX Runtime and others, without
+this package; it is compared with PyTorch before it is kept. Its input `images` is float32 (N, 3, H, W), RGB as
+(value / 255 - mean) / std; its output `logits` is float32 (N, classes, H, W), and the largest is the pixel's class.
+Any number N of images goes in at once, all of one size H x W. Mean, std and classes are in the metadata of either file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dfanet_ros.checkpoint import CheckpointError, WeightsInfo, load_checkpoint, network_from, save_checkpoint
+from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.segmenter import find_weights
+
+SUFFIXES = (".safetensors", ".onnx")
+ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+PREFIX = "network."  # of the tensors to keep; others, as of auxiliary classifiers, are for training only
+
+
+def load_training_checkpoint(path: Path) -> tuple[DFANet, WeightsInfo]:
+    """The network of a checkpoint of `training.train`, in evaluation mode on the CPU, and what is known of it.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of something else, or its tensors do not fit its network.
+    """
+
+    def error(why: str) -> CheckpointError:
+        return CheckpointError(f"cannot load the weights '{path}': {why}")
+
+    if not path.is_file():
+        raise error("there is no such file")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as reason:  # noise makes the unpickler raise nearly anything
+        raise error(f"not a whole checkpoint of training.train ({type(reason).__name__})") from reason
+    if not isinstance(checkpoint, dict) or not isinstance(state := checkpoint.get("state_dict"), dict):
+        raise error("it is no checkpoint of training.train, as it has no state_dict")
+    metadata = checkpoint.get("weights_info")
+    if not isinstance(metadata, dict):
+        raise error("it has no weights_info, which says what the network is; checkpoints of training.train have it")
+    tensors = {
+        name.removeprefix(PREFIX): value
+        for name, value in state.items()
+        if name.startswith(PREFIX) and isinstance(value, Tensor)
+    }
+    return network_from(metadata, tensors, path)
+
+
+def export_weights(checkpoint: Path, out: Path) -> None:
+    """Write the network of a training checkpoint as weights that the node loads.
+
+    Raises:
+        CheckpointError: see `load_training_checkpoint`.
+    """
+    save_checkpoint(out, *load_training_checkpoint(checkpoint))
+
+
+def parse(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="FILE",
+        help="a checkpoint of the training (.ckpt), a .safetensors file, or the name of shipped weights (camvid)",
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="FILE", help="file to write, which ends in .safetensors or .onnx"
+    )
+    parser.add_argument(
+        "--input-size",
+        nargs=2,
+        type=int,
+        metavar=("H", "W"),
+        help="for .onnx: height and width of its input in pixels (default: the size that the weights were trained for)",
+    )
+    return parser, parser.parse_args(argv)
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Raise ValueError where the arguments do not go together."""
+    out, size = arguments.out, arguments.input_size
+    if out.suffix not in SUFFIXES:
+        raise ValueError(f"--out is '{out}', but has to end in {' or '.join(SUFFIXES)}")
+    if size is not None and out.suffix != ".onnx":
+        raise ValueError("--input-size is for .onnx only: weights take images of any size, so leave it out")
+    if size is not None and min(size) < 1:
+        raise ValueError(f"--input-size is {size[0]} {size[1]}, but height and width have to be at least 1 pixel")
+    if out.suffix == ".onnx":
+        missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            raise ValueError(f"--out needs {' and '.join(missing)} for .onnx: pip install {' '.join(ONNX_PACKAGES)}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the export; exit code 1 with a sentence if it cannot."""
+    parser, arguments = parse(argv)
+    out: Path = arguments.out
+    remarks = []
+    try:
+        check(arguments)
+        weights = find_weights(arguments.weights)
+        network, info = load_training_checkpoint(weights) if weights.suffix == ".ckpt" else load_checkpoint(weights)
+        if out.suffix == ".onnx":
+            # Not at the top, as weights are to be had without onnx.
+            from training.onnx_model import OPSET, write_onnx
+
+            height, width = arguments.input_size or info.input_size
+            agreement = write_onnx(out, network, info, (height, width))
+            remarks = [
+                f"input images (N, 3, {height}, {width}), output logits (N, {len(info.labels)}, {height}, {width}), "
+                f"opset {OPSET}",
+                f"ONNX Runtime and PyTorch on random images: logits differ by at most {agreement.difference:.1e} of "
+                f"the largest, {100 * agreement.same_class:.4f} % of the pixels get the same class",
+            ]
+        else:
+            save_checkpoint(out, network, info)
+    except (ValueError, OSError) as error:
+        parser.exit(1, f"error: {error}\n")
+    print(f"wrote {out}: {out.stat().st_size / 1e6:.1f} MB, {info.network} with {info.backbone}")
+    print(f"{len(info.labels)} classes of {info.data_set}: {', '.join(info.labels.names)}")
+    for remark in remarks:
+        print(remark)
+
+
+if __name__ == "__main__":
+    main()
