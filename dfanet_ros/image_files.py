@@ -65,24 +65,3 @@ class ImageFolder(Sequence[tuple[NDArray[np.uint8], "NDArray[np.uint8] | None"]]
         if image.shape[:2] != label.shape:
             raise ImageFileError(f"{self.images[index]} is {image.shape[:2]} but its label {path} is {label.shape}")
         return image, label
-
-
-class LabelledFolder(Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]):
-    """An `ImageFolder` in which every image has a label.
-
-    Raises:
-        ImageFileError: as there, or a label is missing.
-    """
-
-    def __init__(self, images: Path, labels: Path) -> None:
-        self._folder = ImageFolder(images, labels)
-        for path in self._folder.labels:
-            if path is None or not path.is_file():
-                raise ImageFileError(f"the label {path} is missing")
-
-    def __len__(self) -> int:
-        return len(self._folder)
-
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # slices are not needed
-        """The image RGB (H, W, 3) uint8 and its ids (H, W) uint8."""
-        return self._folder[index]

@@ -1,0 +1,148 @@
+"""Plots, as matplotlib figures that belong to nobody else: no pyplot, hence no display and no global state."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from dfanet_ros.label_set import LabelSet
+from dfanet_ros.report.curves import LOSSES, VAL_MIOU, Curve
+
+INK, FAINT, BLUE, RED = "#222222", "#8a8a8a", "#1f5fa8", "#b3261e"
+TEXT, SMALL = 11, 9  # points
+WIDTH = 6.4  # inches, so that a phone need not shrink a plot by much more than half
+DOTS_PER_INCH = 144
+MOST_NUMBERED = 25  # classes; with more, numbers in the cells would be too small to read
+MOST_MARKED = 40  # epochs; with more, dots on a line would run together
+
+
+def iou_bars(labels: LabelSet, iou: NDArray[np.float64], order: Literal["iou", "class"] = "iou") -> Figure:
+    """A bar in its colour for each class, with the value beside it.
+
+    Args:
+        labels: the classes.
+        iou: of each in percent, (classes,); NaN where it neither occurs nor is predicted.
+        order: from the best class to the worst, or as in `labels`.
+    """
+    places = np.argsort(-iou, kind="stable") if order == "iou" else np.arange(len(labels))  # NaN comes last
+    figure, axes = _figure(WIDTH, 1.1 + 0.34 * len(labels))
+    for row, number in enumerate(places.tolist()):
+        known = bool(np.isfinite(iou[number]))
+        if known:
+            color = tuple(channel / 255 for channel in labels.labels[number].color)
+            axes.barh(row, iou[number], height=0.72, color=color, edgecolor=FAINT, linewidth=0.6)
+        words = f"{iou[number]:.1f}" if known else "not in these frames"
+        left = iou[number] if known else 0
+        style: dict[str, Any] = {"fontsize": TEXT, "color": INK} if known else {"fontsize": SMALL, "color": FAINT}
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over the dashed line
+        axes.text(left + 1, row, words, va="center", bbox=box, **style)
+    if not np.isnan(iou).all():
+        axes.axvline(float(np.nanmean(iou)), color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+    axes.set_yticks(range(len(labels)), [labels.names[number] for number in places], parse_math=False)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.set_xlim(0, 114)  # room for the value beside a bar of 100
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_xlabel("IoU in percent (dashed: mean)", fontsize=TEXT)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    return figure
+
+
+def confusion_map(labels: LabelSet, counts: NDArray[np.int64]) -> Figure:
+    """What the pixels of each true class (row) are predicted as (column), in percent of the row.
+
+    Args:
+        labels: the classes.
+        counts: pixels, (classes, classes). The row of a class that does not occur stays blank.
+    """
+    totals = counts.sum(1, keepdims=True)
+    shares = np.divide(100 * counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
+    numbered = len(labels) <= MOST_NUMBERED
+    cell, font = (0.5, TEXT - 1) if numbered else (0.19, SMALL - 2)  # inches, points
+    longest = 0.09 * max(map(len, labels.names))  # inches
+    figure, axes = _figure(cell * len(labels) + longest + 0.8, cell * len(labels) + longest + 0.8)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, interpolation="nearest")
+    if numbered:
+        for (row, column), share in np.ndenumerate(shares):
+            if np.isfinite(share):
+                # The dot: not a single pixel.
+                words = f"{share:.0f}" if share >= 0.5 else ("<1" if share else "·")
+                color = "white" if share > 55 else (INK if share >= 0.5 else FAINT)
+                axes.text(column, row, words, ha="center", va="center", fontsize=SMALL, color=color)
+    else:
+        bar = figure.colorbar(image, ax=axes, shrink=0.3, aspect=25, pad=0.02)
+        bar.set_label("percent of the row", fontsize=TEXT)
+        bar.outline.set_visible(False)
+    places = range(len(labels))
+    axes.set_xticks(places, labels.names, rotation=90, fontsize=font, parse_math=False)
+    axes.set_yticks(places, labels.names, fontsize=font, parse_math=False)
+    axes.set_xlabel("predicted", fontsize=TEXT)
+    axes.set_ylabel("true", fontsize=TEXT)
+    axes.tick_params(length=0)
+    axes.spines[:].set_color("#cccccc")
+    return figure
+
+
+def training_curves(curves: Mapping[str, Curve]) -> Figure | None:
+    """Loss and mIoU on val over the epochs, one above the other; None if the run has logged neither."""
+    loss = next((curves[name] for name in LOSSES if name in curves and curves[name].epochs.size), None)
+    miou = curves.get(VAL_MIOU)
+    panels = [
+        (curve, name, color)
+        for curve, name, color in ((loss, "training loss", RED), (miou, "mIoU on val in percent", BLUE))
+        if curve is not None and curve.epochs.size
+    ]
+    if not panels:
+        return None
+    figure = Figure((WIDTH, 0.6 + 2.3 * len(panels)), DOTS_PER_INCH, layout="constrained", facecolor="white")
+    grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)
+    for axes, (curve, name, color) in zip(grid[:, 0], panels, strict=True):
+        marker = "." if len(curve.epochs) <= MOST_MARKED else ""
+        axes.plot(curve.epochs, curve.values, color=color, linewidth=1.6, marker=marker, markersize=7)
+        axes.set_ylabel(name, fontsize=TEXT)
+        axes.grid(color="#e4e4e4", linewidth=0.8)
+        axes.spines[["right", "top"]].set_visible(False)
+        axes.tick_params(labelsize=SMALL + 1)
+        if curve is miou and np.isfinite(curve.values).any():
+            _mark_best(axes, curve)
+    grid[-1, 0].set_xlabel("epoch", fontsize=TEXT)
+    grid[-1, 0].xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DOTS_PER_INCH)
+    return file.getvalue()
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of this size in inches with one pair of axes."""
+    figure = Figure((width, height), DOTS_PER_INCH, layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    axes.tick_params(labelsize=TEXT)
+    return figure, axes
+
+
+def _mark_best(axes: Axes, curve: Curve) -> None:
+    """A dot and the value at the highest point."""
+    best = int(np.nanargmax(curve.values))
+    place = float(curve.epochs[best]), float(curve.values[best])
+    axes.plot(*place, "o", color=BLUE, markersize=7, markerfacecolor="white", markeredgewidth=1.8)
+    axes.margins(y=0.18)
+    axes.annotate(
+        f"best: {place[1]:.2f} in epoch {curve.epochs[best]}",
+        place,
+        xytext=(-6 if best > len(curve.epochs) / 2 else 6, 9),
+        textcoords="offset points",
+        ha="right" if best > len(curve.epochs) / 2 else "left",
+        fontsize=SMALL + 1,
+        color=INK,
+    )
