@@ -113,6 +113,8 @@ def test_rare_classes_weigh_more_and_unlabelled_pixels_nothing(tmp_path: Path) -
     assert weights is not None
     shares = class_shares(data.train, len(data.labels))
     np.testing.assert_allclose(weights, 1 / np.log(1.10 + shares), rtol=1e-6)
+    stronger = SegmentationData(dataclasses.replace(CONFIG, class_weight_offset=1.02), tmp_path).class_weights()
+    assert stronger is not None and stronger.max() / stronger.min() > weights.max() / weights.min()
     assert SegmentationData(dataclasses.replace(CONFIG, class_weights="none"), tmp_path).class_weights() is None
 
 

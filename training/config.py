@@ -81,7 +81,9 @@ class Config(Hardware):
         ema_decay: Of the moving average of the weights, which is what is evaluated and kept; 0: no average.
         scale: Smallest and largest factor that frames are scaled by.
         colour: Largest relative change of brightness, contrast, saturation, white balance and gamma.
-        class_weights: How much classes count: none (all alike) or log, 1 / ln(1.10 + share of the pixels) as in ENet.
+        class_weights: How much classes count: none (all alike) or log, 1 / ln(class_weight_offset + share of the
+            pixels) as in ENet.
+        class_weight_offset: The nearer to 1, the more rare classes count.
         label_smoothing: Probability that is spread over the wrong classes.
         ohem: Leave out pixels whose right class has a probability above this (online hard example mining; the hardest
             1/16 always stay); 0: keep all.
@@ -109,6 +111,7 @@ class Config(Hardware):
     scale: tuple[float, float] = (0.75, 1.75)
     colour: float = 0.0
     class_weights: Literal["none", "log"] = "log"
+    class_weight_offset: float = 1.10
     label_smoothing: float = 0.0
     ohem: float = 0.0
     auxiliary: float = 0.0
@@ -120,6 +123,8 @@ class Config(Hardware):
         check_choice("backbone", self.backbone, CHANNELS)
         for name in ("epochs", "batch_size", "evaluate_every", "learning_rate", "devices", "num_nodes"):
             check_positive(name, getattr(self, name))
+        if self.class_weight_offset <= 1:
+            raise ConfigError(f"class_weight_offset is {self.class_weight_offset}, but has to be larger than 1")
         for name in ("crop", "input_size", "scale"):
             for value in getattr(self, name):
                 check_positive(name, value)

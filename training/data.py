@@ -154,11 +154,11 @@ class SegmentationData(LightningDataModule):
         return len(self.train) // self.config.batch_size
 
     def class_weights(self) -> Tensor | None:
-        """1 / ln(1.10 + share of the pixels), as ENet has it: rare classes count more, but not without bound."""
+        """1 / ln(offset + share of the pixels), as ENet has it: rare classes count more, but not without bound."""
         if self.config.class_weights == "none":
             return None
         shares = class_shares(self.train, len(self.labels))
-        return torch.tensor(1 / np.log(1.10 + shares), dtype=torch.float32)
+        return torch.tensor(1 / np.log(self.config.class_weight_offset + shares), dtype=torch.float32)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self._loader(persistent=self.config.workers > 0)

@@ -122,6 +122,7 @@ def describe(config: Config) -> str:
         f"scale {config.scale[0]} to {config.scale[1]}",
         f"colour {config.colour}",
         f"auxiliary {config.auxiliary}",
+        f"class weights {config.class_weights} {config.class_weight_offset}",
         f"warm-up {config.warmup_iterations}",
         "poly 0.9",
         f"EMA {config.ema_decay}",
