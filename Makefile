@@ -31,9 +31,9 @@ lint: .venv/dev.stamp ## check style and types
 bench: .venv/run.stamp ## measure network, segmenter and node
 	@$(BIN)/python -m dfanet_ros.benchmark
 
-train: .venv/training.stamp ## train a network: CONFIG=file OUT=folder [DATA=folder]
+train: .venv/training.stamp ## train a network: CONFIG=file OUT=folder [DATA=folder ARGS="--resume --devices 2"]
 	@$(BIN)/python -m training.train $(if $(CONFIG),--config $(CONFIG)) $(if $(OUT),--out $(OUT)) \
-	    $(if $(DATA),--data $(DATA))
+	    $(if $(DATA),--data $(DATA)) $(ARGS)
 
 clean: ## delete .venv and everything that was built
 	rm -rf .venv build install log *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
