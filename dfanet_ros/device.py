@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,41 +14,81 @@ from torch import Tensor
 
 from dfanet_ros.checkpoint import WeightsInfo
 from dfanet_ros.frame import Frame
+from dfanet_ros.label_set import UNLABELLED
 from dfanet_ros.network.dfanet import LOGITS_STRIDE
 from dfanet_ros.network.layers import upsample
+from dfanet_ros.style import Style
 
 
 class DeviceSegmentation:
-    """The result for one frame, on the device; what is asked for is computed there and brought down."""
+    """The result for one frame, on the device; what is asked for is computed there and brought down.
 
-    def __init__(self, ids: Tensor, rgb: Tensor, palette: Tensor) -> None:
-        self._ids = ids  # (H, W) uint8
-        self._rgb = rgb  # (3, H, W) uint8
-        self._palette = palette  # (256, 3) uint8
-        self._label_map: NDArray[np.uint8] | None = None
+    Args:
+        ids: class ids at the frame's size, (H, W) uint8.
+        logits: coarse ones of the network, (classes, h, w) of any float type; kept for the confidence.
+        input_size: (height, width) that the network got.
+        rgb: the frame, (3, H, W) uint8.
+        style: to be shown in.
+    """
 
-    @property
+    def __init__(self, ids: Tensor, logits: Tensor, input_size: tuple[int, int], rgb: Tensor, style: Style) -> None:
+        self._unfiltered = ids
+        self._logits = logits
+        self._input_size = input_size
+        self._rgb = rgb
+        self._style = style
+
+    def styled(self, style: Style) -> DeviceSegmentation:
+        """The same result in another style."""
+        return DeviceSegmentation(self._unfiltered, self._logits, self._input_size, self._rgb, style)
+
+    @cached_property
     def label_map(self) -> NDArray[np.uint8]:
-        """Class ids (H, W) uint8."""
-        if self._label_map is None:
-            self._label_map = _download(self._ids)
-        return self._label_map
-
-    def _colors(self) -> Tensor:
-        return self._palette[self._ids.int()]
+        """Class ids, (H, W) uint8; 255 where the class is not shown."""
+        return _download(self._ids)
 
     def color_mask(self) -> NDArray[np.uint8]:
-        """The classes in their colours, RGB (H, W, 3) uint8."""
-        return _download(self._colors())
+        """The classes in their colours, RGB (H, W, 3) uint8; black where the label map is 255."""
+        return _download(self._colors)
 
     def overlay(self, opacity: float) -> NDArray[np.uint8]:
-        """The frame under its colour mask, RGB (H, W, 3) uint8; opacity 0 is the frame, 1 the mask."""
-        blended = torch.lerp(self._rgb.permute(1, 2, 0).float(), self._colors().float(), opacity)
+        """The frame under its colour mask, RGB (H, W, 3) uint8; opacity 0 is the frame, 1 the mask.
+
+        Where the label map is 255, the frame is seen as it is.
+        """
+        image = self._rgb.permute(1, 2, 0)
+        colors = torch.where(self._labelled[:, :, None], self._colors, image)
+        blended = torch.lerp(image.float(), colors.float(), opacity)
         return _download(blended.round_().to(torch.uint8))
+
+    def confidence(self) -> NDArray[np.uint8]:
+        """255 times the probability of each pixel's class, (H, W) uint8; 0 where the label map is 255.
+
+        That is the largest softmax of the logits enlarged bilinearly to the network's input, and from there, again
+        bilinearly, brought to the frame's size.
+        """
+        height, width = self._input_size
+        probabilities = _enlarged(self._logits[None])[:, :, :height, :width].softmax(1).amax(1, keepdim=True)
+        confidence = upsample(probabilities, (self._rgb.shape[1], self._rgb.shape[2]))[0, 0]
+        return _download((255 * confidence * self._labelled).round_().to(torch.uint8))
+
+    @cached_property
+    def _ids(self) -> Tensor:
+        if self._style.shows_all:
+            return self._unfiltered
+        return _uploaded(self._style, self._unfiltered.device).kept_ids[self._unfiltered.int()]
+
+    @cached_property
+    def _labelled(self) -> Tensor:
+        return self._ids != UNLABELLED
+
+    @cached_property
+    def _colors(self) -> Tensor:
+        return _uploaded(self._style, self._unfiltered.device).colors[self._unfiltered.int()]
 
 
 class DevicePipeline:
-    """Frames to the network's input, and its logits to label maps, all on one device.
+    """Frames to the network's input, and its logits to results, all on one device.
 
     Args:
         info: of the weights: normalisation and colours.
@@ -57,7 +99,7 @@ class DevicePipeline:
     def __init__(self, info: WeightsInfo, input_size: tuple[int, int], device: torch.device) -> None:
         self.input_size = input_size
         self.device = device
-        self.palette = torch.from_numpy(info.labels.palette()).to(device)
+        self.style = Style.of(info.labels)
         self._mean = 255 * torch.tensor(info.mean, device=device).view(3, 1, 1)
         self._std = 255 * torch.tensor(info.std, device=device).view(3, 1, 1)
         self._rgb: list[Tensor] = []
@@ -69,18 +111,18 @@ class DevicePipeline:
         return (torch.stack(resized) - self._mean) / self._std
 
     def finish(self, coarse_logits: Tensor, frames: Sequence[Frame]) -> list[DeviceSegmentation]:
-        """Label maps at each frame's size, of logits (N, classes, ceil(H / 4), ceil(W / 4))."""
+        """Results at each frame's size, of logits (N, classes, ceil(H / 4), ceil(W / 4))."""
         height, width = self.input_size
-        rows, columns = coarse_logits.shape[-2:]
-        logits = upsample(coarse_logits.float(), (rows * LOGITS_STRIDE, columns * LOGITS_STRIDE))
-        label_maps = logits[:, :, :height, :width].argmax(1, keepdim=True).to(torch.uint8)
+        label_maps = _enlarged(coarse_logits)[:, :, :height, :width].argmax(1, keepdim=True).to(torch.uint8)
         return [
             DeviceSegmentation(
                 F.interpolate(ids[None], frame.size, mode="nearest-exact")[0, 0],
+                logits,
+                self.input_size,
                 rgb,
-                self.palette,
+                self.style,
             )
-            for ids, frame, rgb in zip(label_maps, frames, self._rgb, strict=True)
+            for ids, logits, frame, rgb in zip(label_maps, coarse_logits, frames, self._rgb, strict=True)
         ]
 
     def _upload(self, frame: Frame) -> Tensor:
@@ -90,6 +132,24 @@ class DevicePipeline:
         np.copyto(staging.numpy(), frame.pixels)
         pixels = staging.to(self.device, non_blocking=True)
         return pixels.permute(2, 0, 1)[list(frame.rgb_channels)]
+
+
+class _Uploaded(NamedTuple):
+    """A style's tables on a device."""
+
+    kept_ids: Tensor  # (256,) uint8
+    colors: Tensor  # (256, 3) uint8
+
+
+@lru_cache(maxsize=8)
+def _uploaded(style: Style, device: torch.device) -> _Uploaded:
+    return _Uploaded(torch.from_numpy(style.kept_ids).to(device), torch.from_numpy(style.colors).to(device))
+
+
+def _enlarged(coarse_logits: Tensor) -> Tensor:
+    """Logits (N, classes, h, w) at four times the size, bilinear, float32."""
+    rows, columns = coarse_logits.shape[-2:]
+    return upsample(coarse_logits.float(), (rows * LOGITS_STRIDE, columns * LOGITS_STRIDE))
 
 
 def _resize(rgb: Tensor, size: tuple[int, int]) -> Tensor:

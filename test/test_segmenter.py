@@ -68,6 +68,18 @@ def test_upsampled_argmax_is_the_argmax_of_the_upsampled(
 
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(
+    values=st.lists(st.integers(0, 3), min_size=1, max_size=20),
+    height=st.integers(1, 20),
+    width=st.integers(1, 20),
+)
+def test_of_equal_logits_the_first_is_the_largest(values: list[int], height: int, width: int) -> None:
+    logits = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1).repeat(1, height, width)
+    for layout in (logits, logits.permute(1, 2, 0).contiguous().permute(2, 0, 1)):
+        assert (upsampled_argmax(layout) == values.index(max(values))).all()
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(
     size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
     target=st.tuples(st.integers(1, 120), st.integers(1, 120)),
 )
