@@ -80,7 +80,7 @@ def frame_from_message(message: ImageMessage) -> Frame:
     if encoding in RGB_CHANNELS:
         return Frame(pixels, encoding)
     if encoding == "mono16":
-        return Frame(_mono16(pixels, bool(message.is_bigendian)), "mono8")
+        return Frame(mono8_from_mono16(pixels, bool(message.is_bigendian)), "mono8")
     if encoding in _YUV422:
         if width % 2:
             raise BadImage(f"the width is {width}, but in {encoding} two pixels share their colour: it has to be even")
@@ -102,7 +102,7 @@ def message_from_pixels(pixels: NDArray[np.uint8], encoding: str, header: Header
     return message
 
 
-def _mono16(pixels: NDArray[np.uint8], big_endian: bool) -> NDArray[np.uint8]:
+def mono8_from_mono16(pixels: NDArray[np.uint8], big_endian: bool) -> NDArray[np.uint8]:
     """Two bytes a pixel to (H, W, 1) uint8: the whole range of 16 bits onto the whole range of 8, rounded."""
     values = np.ascontiguousarray(pixels).view(">u2" if big_endian else "<u2").astype(np.uint16, copy=False)
     scaled = cv2.convertScaleAbs(values, alpha=255 / 65535)

@@ -1,0 +1,306 @@
+"""What the node says on /diagnostics: how each camera does, and what the network runs on.
+
+Not with diagnostic_updater, whose Python side has a clock of its own that is wrong under use_sim_time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+WINDOW = 10.0  # seconds that rates and latencies are of
+JUMP = 1.0  # seconds back that are no quarrel of two threads, but another time: a bag played in a loop, say
+OTHER_CLOCK = 60.0  # seconds of latency that no camera has
+MOST = 4096  # frames kept; only a clock that stands still makes it so many
+MEBIBYTE = 2**20
+
+# Whatever else becomes of a frame is as somebody wanted it.
+_FAULTS = {"refused": "could not be read", "failed": "could not be segmented"}
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where a camera's level changes.
+
+    Attributes:
+        latency_warn: seconds; a p99 over it warns.
+        latency_error: seconds; a p99 over it is an error.
+        rate_warn: results a second; fewer warn; 0: never.
+        silence_warn: seconds without a frame that warn.
+        silence_error: seconds without a frame that are an error.
+    """
+
+    latency_warn: float
+    latency_error: float
+    rate_warn: float
+    silence_warn: float
+    silence_error: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A camera over the last seconds; NaN where nothing can be said yet.
+
+    Attributes:
+        window: seconds that the rest is of.
+        rate_in: frames a second that arrived.
+        rate_out: results a second that were published.
+        latency_p50: seconds that half of the results took at most, from the image's stamp.
+        latency_p99: seconds that 99 % of them took at most.
+        silence: seconds since the last frame, however long ago; since the beginning where none has come.
+        counts: by how much each counter grew.
+    """
+
+    window: float
+    rate_in: float
+    rate_out: float
+    latency_p50: float
+    latency_p99: float
+    silence: float
+    counts: Mapping[str, int]
+
+
+class Recorder:
+    """A camera's last seconds. Each method may be called from any thread.
+
+    The times, in seconds, are of one clock of the caller's choice. If it goes back, the recording begins anew.
+
+    Args:
+        window: seconds that are remembered.
+    """
+
+    def __init__(self, window: float = WINDOW) -> None:
+        self._window = window
+        self._lock = Lock()
+        self._totals: Mapping[str, int] = {}
+        self._arrivals: deque[float] = deque(maxlen=MOST)
+        self._results: deque[tuple[float, float]] = deque(maxlen=MOST)
+        self._history: deque[tuple[float, Mapping[str, int]]] = deque(maxlen=MOST)
+        # Any time is before this one, hence the first that is heard of begins the recording.
+        self._since = self._results_since = self._last_arrival = self._latest = math.inf
+
+    def restart(self, now: float) -> None:
+        """Forget what was: silence counts from now on."""
+        with self._lock:
+            self._begin(now)
+
+    def arrived(self, now: float) -> None:
+        """A frame has come."""
+        with self._lock:
+            self._last_arrival = self._advanced(now)
+            self._arrivals.append(self._last_arrival)
+
+    def published(self, now: float, latency: float) -> None:
+        """A result has gone out, `latency` seconds after the image's stamp; NaN if it has none."""
+        with self._lock:
+            self._results.append((self._advanced(now), latency))
+
+    def measured(self, now: float, totals: Mapping[str, int], wanted: bool = True) -> Measured:
+        """What the last seconds were like.
+
+        Args:
+            now: the time.
+            totals: what the camera's counters have come to.
+            wanted: whether somebody subscribes to a result; while nobody does, results are not waited for.
+        """
+        with self._lock:
+            now = self._advanced(now)
+            if not wanted:
+                self._results.clear()
+                self._results_since = now
+            oldest = now - self._window
+            while self._arrivals and self._arrivals[0] <= oldest:
+                self._arrivals.popleft()
+            while self._results and self._results[0][0] <= oldest:
+                self._results.popleft()
+            self._totals = dict(totals)
+            self._history.append((now, self._totals))
+            while self._history[1][0] <= oldest:
+                self._history.popleft()
+            before = self._history[0][1]
+            arrivals, results = [*self._arrivals], [*self._results]
+            since, results_since, silence = self._since, self._results_since, now - self._last_arrival
+        latencies = [latency for _, latency in results if not math.isnan(latency)]
+        p50, p99 = np.percentile(latencies, [50, 99]) if latencies else (math.nan, math.nan)
+        return Measured(
+            window=self._window,
+            rate_in=_rate(arrivals, now, since, self._window),
+            rate_out=_rate([time for time, _ in results], now, results_since, self._window),
+            latency_p50=float(p50),
+            latency_p99=float(p99),
+            silence=silence,
+            counts={name: count - before.get(name, 0) for name, count in totals.items()},
+        )
+
+    def _advanced(self, now: float) -> float:
+        """The time to go by: never before the newest one heard of, for a thread may come late with an older one."""
+        if now < self._latest - JUMP:
+            self._begin(now)
+        self._latest = max(self._latest, now)
+        return self._latest
+
+    def _begin(self, now: float) -> None:
+        self._since = self._results_since = self._last_arrival = self._latest = now
+        for times in (self._arrivals, self._results, self._history):
+            times.clear()
+        # The counters go on: what they counted before is not to be counted to the new time.
+        self._history.append((-math.inf, self._totals))
+
+
+def camera_status(
+    node: str,
+    topic: str,
+    hardware_id: str,
+    totals: Mapping[str, int],
+    measured: Measured,
+    thresholds: Thresholds,
+    wanted: bool,
+    subscribed: bool = True,
+) -> DiagnosticStatus:
+    """How a camera does.
+
+    Args:
+        node: the node's name.
+        topic: of the camera's images.
+        hardware_id: of the camera or the computer, as the user names it.
+        totals: what became of the camera's frames since the start; `refused` and `failed` ones warn.
+        measured: the same camera over the last seconds.
+        thresholds: where the level changes.
+        wanted: whether somebody subscribes to a result.
+        subscribed: whether the node receives images at all, which it does while it is active.
+    """
+    findings = _findings(measured, thresholds, wanted) if subscribed else []
+    level = max((level for level, _ in findings), default=DiagnosticStatus.OK)
+    if findings:
+        message = "; ".join(text for its_level, text in sorted(findings, key=lambda f: f[0], reverse=True))
+    elif not subscribed:
+        message = "not subscribed, for the node is not active"
+    elif not wanted:
+        message = "nobody subscribes to a result"
+    elif math.isnan(measured.rate_out):
+        message = "waiting for the first results"
+    else:
+        message = f"segmenting {measured.rate_out:.1f} Hz"
+    values = {
+        "topic": topic,
+        "rate in (Hz)": _number(measured.rate_in),
+        "rate out (Hz)": _number(measured.rate_out),
+        "latency p50 (ms)": _number(1000 * measured.latency_p50),
+        "latency p99 (ms)": _number(1000 * measured.latency_p99),
+        "time since the last image (s)": _number(measured.silence),
+    }
+    for name, total in totals.items():
+        values[name] = str(total)
+        values[f"{name} in the last {measured.window:g} s"] = str(measured.counts.get(name, 0))
+    return _status(level, f"{node}: {topic}", message, hardware_id, values)
+
+
+@dataclass(frozen=True)
+class NetworkFacts:
+    """What a loaded network runs with.
+
+    Attributes:
+        weights: the file in use, or the name of shipped ones.
+        network: its name and backbone.
+        classes: how many there are.
+        input_size: (height, width) that frames are resized to.
+        device: `cpu`, `cuda`, `cuda:1`, ...
+        precision: `fp32`, `fp16` or `bf16`.
+        gpu_memory: (free, total) bytes, as torch.cuda.mem_get_info gives them; None on the CPU.
+    """
+
+    weights: str
+    network: str
+    classes: int
+    input_size: tuple[int, int]
+    device: str
+    precision: str
+    gpu_memory: tuple[int, int] | None = None
+
+
+def network_status(node: str, hardware_id: str, state: str, facts: NetworkFacts | None) -> DiagnosticStatus:
+    """What the network runs with; a warning while none is loaded.
+
+    Args:
+        node: the node's name.
+        hardware_id: as the user names it.
+        state: of the node's lifecycle: `unconfigured`, `inactive`, `active` or `finalized`.
+        facts: of the network; None while none is loaded.
+    """
+    values = {"lifecycle state": state}
+    if facts is None:
+        message = f"no network is loaded: the node is {state}"
+        return _status(DiagnosticStatus.WARN, f"{node}: network", message, hardware_id, values)
+    height, width = facts.input_size
+    values |= {
+        "weights": facts.weights,
+        "network": facts.network,
+        "classes": str(facts.classes),
+        "input height x width": f"{height} x {width}",
+        "device": facts.device,
+        "precision": facts.precision,
+    }
+    if facts.gpu_memory is not None:
+        free, total = facts.gpu_memory
+        values["GPU memory used (MiB)"] = str((total - free) // MEBIBYTE)
+        values["GPU memory total (MiB)"] = str(total // MEBIBYTE)
+    message = f"{facts.network} in {facts.precision} on {facts.device}; the node is {state}"
+    return _status(DiagnosticStatus.OK, f"{node}: network", message, hardware_id, values)
+
+
+def _findings(measured: Measured, thresholds: Thresholds, wanted: bool) -> list[tuple[bytes, str]]:
+    """What is wrong with a camera that is subscribed to: levels and sentences."""
+    if measured.silence >= min(thresholds.silence_warn, thresholds.silence_error):
+        # Alone: the rate is low for this very reason, and the latencies are of frames before.
+        level = DiagnosticStatus.ERROR if measured.silence >= thresholds.silence_error else DiagnosticStatus.WARN
+        return [(level, f"no image for {measured.silence:.0f} s")]
+    findings = []
+    for name, text in _FAULTS.items():
+        if count := measured.counts.get(name, 0):
+            level = DiagnosticStatus.WARN if measured.counts.get("published", 0) else DiagnosticStatus.ERROR
+            findings.append((level, f"{count} of the images in {measured.window:g} s {text} (see the log)"))
+    if wanted and not findings and measured.rate_out == 0 and measured.counts.get("superseded", 0):
+        findings.append((DiagnosticStatus.ERROR, f"no result in {measured.window:g} s, though images come"))
+    if wanted and measured.rate_out < thresholds.rate_warn:
+        low = f"segmenting {measured.rate_out:.1f} Hz, under {thresholds.rate_warn:g} Hz"
+        findings.append((DiagnosticStatus.WARN, low))
+    latency = measured.latency_p99
+    for level, limit in (
+        (DiagnosticStatus.ERROR, thresholds.latency_error),
+        (DiagnosticStatus.WARN, thresholds.latency_warn),
+    ):
+        if latency > limit:
+            late = f"latency p99 is {1000 * latency:.0f} ms, over {1000 * limit:g} ms"
+            if latency > OTHER_CLOCK:
+                late += ": the images seem to be stamped by another clock (use_sim_time?)"
+            findings.append((level, late))
+            break
+    return findings
+
+
+def _rate(times: Sequence[float], now: float, since: float, window: float) -> float:
+    """Events a second, of the times in the window; NaN where it is too early to tell.
+
+    By the time from the first to the last event, so that it is right from the second event on; as soon as the next one
+    is overdue by that, by the time from the first event until now.
+    """
+    count = len(times)
+    if count < 2:
+        return count / window if now - since >= window else math.nan
+    span = times[-1] - times[0]
+    return min((count - 1) / span, count / (now - times[0])) if span > 0 else math.nan
+
+
+def _number(value: float) -> str:
+    return "n/a" if math.isnan(value) else f"{value:.1f}"
+
+
+def _status(level: bytes, name: str, message: str, hardware_id: str, values: Mapping[str, str]) -> DiagnosticStatus:
+    pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
+    return DiagnosticStatus(level=level, name=name, message=message, hardware_id=hardware_id, values=pairs)
