@@ -20,15 +20,18 @@ CAMVID = Path(os.environ.get("CAMVID", ROOT.parent / "shared" / "camvid"))
 
 
 @pytest.mark.skipif(not (CAMVID / "images/val").is_dir(), reason="CamVid is not here (environment variable CAMVID)")
-def test_camvid_weights_reach_60_percent_on_val() -> None:
-    command = [sys.executable, "-m", "training.evaluate", "--weights", "camvid"]
+@pytest.mark.parametrize("weights", ["camvid", "camvid_b"])
+def test_camvid_weights_are_what_they_say_on_val(weights: str) -> None:
+    command = [sys.executable, "-m", "training.evaluate", "--weights", weights]
     command += ["--images", CAMVID / "images/val", "--labels", CAMVID / "labels/val"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     name, value = printed.splitlines()[-1].split()
     assert name == "mIoU:"
-    assert float(value) >= 60
-    _, info = load_checkpoint(shipped_weights()["camvid"])
-    assert float(value) == pytest.approx(info.val_miou, abs=0.2), "the metadata say another figure"
+    _, info = load_checkpoint(shipped_weights()[weights])
+    if info.val_miou is None:  # trained on val, too
+        assert float(value) > 70
+    else:
+        assert float(value) == pytest.approx(info.val_miou, abs=0.2), "the metadata say another figure"
 
 
 def test_street_scenes_weights_know_scenes_they_have_not_seen() -> None:
