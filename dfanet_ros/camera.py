@@ -1,32 +1,38 @@
-"""One camera of the node: its image subscription, its publishers and its counters."""
+"""One camera of the node: its subscriptions, its results and its counters."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import Image
-from std_msgs.msg import Header
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from dfanet_ros.image_messages import BadImage, message_from_pixels
-from dfanet_ros.segmenter import Segmentation
+from dfanet_ros.compressed_images import frame_from_compressed
+from dfanet_ros.diagnostics import Recorder
+from dfanet_ros.frame import Frame
+from dfanet_ros.image_messages import BadImage, frame_from_message
+from dfanet_ros.outputs import OVERRIDES, Outputs
+from dfanet_ros.topics import camera_namespace, input_topic
 
 SILENCE = 5.0  # seconds without a frame after which a camera's silence is reported
 REFUSAL_PERIOD = 5.0  # seconds between two warnings about images that cannot be read
 
+AnyImage: TypeAlias = Image | CompressedImage
+
 
 @dataclass
 class Counters:
-    """What became of a camera's frames since the node started."""
+    """What became of a camera's frames since the node was configured."""
 
     received: int = 0
     published: int = 0
     superseded: int = 0  # dropped, for a newer frame came before their turn
+    throttled: int = 0  # dropped, for they came faster than max_rate
     refused: int = 0  # dropped, for they could not be read
     failed: int = 0  # dropped, for the segmentation raised an error
     unwanted: int = 0  # not segmented, for nobody subscribed to a result
@@ -41,72 +47,78 @@ class Camera:
     Args:
         node: that everything belongs to.
         topic: of the images, resolved; `/camera/image_raw` gives `/camera/segmentation/mask` and so on.
-        image_qos: of the subscription.
-        output_qos: of the publishers.
-        on_image: called with each message.
+        transport: `auto`, `raw` or `compressed`.
+        qos: of the image subscription.
+        outputs: where the results go.
+        on_image: called with each image that is to be segmented.
     """
 
     def __init__(
         self,
         node: Node,
         topic: str,
-        image_qos: QoSProfile,
-        output_qos: QoSProfile,
-        on_image: Callable[[Image], None],
+        transport: str,
+        qos: QoSProfile,
+        outputs: Outputs,
+        on_image: Callable[[AnyImage], None],
     ) -> None:
-        self.topic = topic
+        self.topic, self._is_compressed = input_topic(topic, transport)
+        self.outputs = outputs
         self.counters = Counters()
+        self.recorder = Recorder()
+        self.info: CameraInfo | None = None  # the newest
+        self.max_rate = 0.0
         self._node = node
+        self._qos = qos
         self._on_image = on_image
-        # Not the node's clock: where simulated time stands still, silence has to be reported all the more.
-        self._last_image = time.monotonic()
+        self._subscriptions: list[Subscription[Any]] = []
+        self._due = 0.0
         self._last_refusal = -REFUSAL_PERIOD
-        overrides = QoSOverridingOptions.with_default_policies()
-        self._subscription = node.create_subscription(
-            Image, topic, self._receive, image_qos, qos_overriding_options=overrides
-        )
+        self.last_image = time.monotonic()
 
-        def publisher(name: str) -> Publisher[Image]:
-            output = f"{output_namespace(topic)}/{name}"
-            return node.create_publisher(Image, output, output_qos, qos_overriding_options=overrides)
+    def subscribe(self) -> None:
+        """Begin to receive."""
+        # Not the node's clock: where simulated time stands still, silence has to be reported all the more.
+        self.last_image = time.monotonic()
+        self.recorder.restart(self.last_image)
+        create = self._node.create_subscription
+        kind = CompressedImage if self._is_compressed else Image
+        self._subscriptions = [
+            create(kind, self.topic, self._receive, self._qos, qos_overriding_options=OVERRIDES),
+            create(CameraInfo, f"{camera_namespace(self.topic)}/camera_info", self._receive_info, self._qos),
+        ]
 
-        self._mask = publisher("mask")
-        self._color_mask = publisher("color_mask")
-        self._overlay = publisher("overlay")
+    def unsubscribe(self) -> None:
+        """Receive nothing any more."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+
+    def frame(self, message: AnyImage) -> Frame | None:
+        """The message's frame; None, with a warning but not at every one, if it cannot be read."""
+        try:
+            return frame_from_compressed(message) if self._is_compressed else frame_from_message(message)
+        except BadImage as error:
+            self.counters.refused += 1
+            if time.monotonic() - self._last_refusal >= REFUSAL_PERIOD:
+                self._last_refusal = time.monotonic()
+                self._node.get_logger().warning(f"dropped an image on {self.topic} ({_described(message)}): {error}")
+        return None
 
     @property
-    def wanted(self) -> bool:
-        """Whether anybody subscribes to a result."""
-        return any(p.get_subscription_count() for p in (self._mask, self._color_mask, self._overlay))
+    def receives(self) -> bool:
+        """Whether it subscribes to its images."""
+        return bool(self._subscriptions)
 
-    def publish(self, result: Segmentation, header: Header, opacity: float) -> None:
-        """Publish what somebody subscribes to, with the header of the image that it belongs to."""
-        if self._mask.get_subscription_count():
-            self._mask.publish(message_from_pixels(result.label_map, "mono8", header))
-        if self._color_mask.get_subscription_count():
-            self._color_mask.publish(message_from_pixels(result.color_mask(), "rgb8", header))
-        if self._overlay.get_subscription_count():
-            self._overlay.publish(message_from_pixels(result.overlay(opacity), "rgb8", header))
-        self.counters.published += 1
+    @property
+    def silence(self) -> float:
+        """Seconds since the last image, by the wall's clock."""
+        return time.monotonic() - self.last_image
 
-    def refuse(self, message: Image, error: BadImage) -> None:
-        """Count an image that cannot be read, and warn, but not at every frame."""
-        self.counters.refused += 1
-        if time.monotonic() - self._last_refusal < REFUSAL_PERIOD:
-            return
-        self._last_refusal = time.monotonic()
-        self._node.get_logger().warning(
-            f"dropped an image on {self.topic} ({message.width} x {message.height}, encoding '{message.encoding}', "
-            f"step {message.step}, {len(message.data)} bytes): {error}"
-        )
-
-    def silence(self) -> str | None:
-        """A sentence about the topic if no frame has come for `SILENCE` seconds, else None."""
-        seconds = time.monotonic() - self._last_image
-        if seconds < SILENCE:
-            return None
+    def describe_silence(self) -> str:
+        """Why there may be no images, in a sentence."""
         publishers = self._node.get_publishers_info_by_topic(self.topic)
-        text = f"no image on {self.topic} for {seconds:.0f} s: "
+        text = f"no image on {self.topic} for {self.silence:.0f} s: "
         if not publishers:
             return text + "nobody publishes there (ros2 topic list shows what there is; parameter image_topics)"
         offered = "; ".join(
@@ -114,19 +126,35 @@ class Camera:
             f"{info.qos_profile.durability.name}, depth {info.qos_profile.depth}"
             for info in publishers
         )
-        wanted = self._subscription.qos_profile.reliability.name
+        kind = "CompressedImage" if self._is_compressed else "Image"
         return (
-            f"{text}{len(publishers)} publishers there ({offered}), this node subscribes with {wanted}. If they do "
-            "publish, large images may get lost on the way: set FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA on both sides"
+            f"{text}{len(publishers)} publishers there ({offered}), this node subscribes to sensor_msgs/msg/{kind} "
+            f"with {self._qos.reliability.name}. If they do publish, large images may get lost on the way: set "
+            "FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA on both sides"
         )
 
-    def _receive(self, message: Image) -> None:
-        self._last_image = time.monotonic()
+    def _receive(self, message: AnyImage) -> None:
+        self.last_image = now = time.monotonic()
         self.counters.received += 1
-        self._on_image(message)
+        self.recorder.arrived(now)
+        if not self.outputs.wanted:
+            self.counters.unwanted += 1
+        elif self.max_rate and now < self._due:
+            self.counters.throttled += 1
+        else:
+            if self.max_rate:
+                # From when it was due, not from now: else a 30 Hz camera at max_rate 20 would give 15.
+                self._due = max(self._due, now - 1 / self.max_rate) + 1 / self.max_rate
+            self._on_image(message)
+
+    def _receive_info(self, message: CameraInfo) -> None:
+        self.info = message
 
 
-def output_namespace(topic: str) -> str:
-    """Where the results of an image topic go: `/camera/image_raw` gives `/camera/segmentation`."""
-    camera, _, _ = topic.rpartition("/")
-    return f"{camera}/segmentation"
+def _described(message: AnyImage) -> str:
+    if isinstance(message, CompressedImage):
+        return f"format '{message.format}', {len(message.data)} bytes"
+    return (
+        f"{message.width} x {message.height}, encoding '{message.encoding}', step {message.step}, "
+        f"{len(message.data)} bytes"
+    )

@@ -1,4 +1,4 @@
-"""The newest item of each of several sources, handed from the threads that receive to the one that works."""
+"""The newest item of each of several sources, handed from the thread that receives to the one that works."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ class Newest(Generic[Item]):
     def __init__(self) -> None:
         self._items: dict[int, Item] = {}
         self._changed = Condition()
-        self._closed = False
 
     def put(self, source: int, item: Item) -> bool:
         """Store an item; says whether an older one of that source was dropped for it."""
@@ -24,15 +23,15 @@ class Newest(Generic[Item]):
             self._changed.notify()
         return dropped
 
-    def take(self) -> dict[int, Item]:
-        """Wait for items and take all there are, by source; empty once closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._items or self._closed)
-            items, self._items = self._items, {}
-            return {} if self._closed else items
+    def take(self, sources: int, wait: float = 0.0) -> dict[int, Item]:
+        """Take all items there are, by source.
 
-    def close(self) -> None:
-        """Let `take` return for good."""
+        Args:
+            sources: how many sources there are: with items of all of them there is nothing to wait for.
+            wait: longest time in seconds to wait for the items of further sources, if there is any item.
+        """
         with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+            if self._items and wait:
+                self._changed.wait_for(lambda: len(self._items) >= sources, wait)
+            items, self._items = self._items, {}
+        return items

@@ -8,9 +8,11 @@ from typing import Any
 # Repeated here, and held equal by a test, so that launch files read the table without loading PyTorch.
 NETWORKS = ("dfanet",)
 BACKBONES = ("xception_a", "xception_b")
-Value = str | int | float | list[str]
+Value = str | bool | int | float | list[str]
 
+OUTPUTS = ("mask", "color_mask", "overlay", "confidence")
 RELIABILITIES = ("best_effort", "reliable")
+TRANSPORTS = ("auto", "raw", "compressed")
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Parameter:
         choices: the allowed texts; empty where any text goes.
         minimum: smallest allowed number; None where the value is no number.
         maximum: largest allowed number.
-        live: whether it may change while the node runs.
+        live: whether it may change at any time; the others may while the node is unconfigured.
+        optional: whether a list may be empty; ROS files have no empty lists, hence [''] is one, too.
     """
 
     name: str
@@ -31,16 +34,22 @@ class Parameter:
     minimum: float | None = None
     maximum: float | None = None
     live: bool = False
+    optional: bool = False
 
     @property
     def allowed(self) -> str:
         """What is allowed, in words."""
+        if isinstance(self.default, bool):
+            return "true or false"
+        if isinstance(self.default, list):
+            of = f" out of {', '.join(self.choices)}" if self.choices else ""
+            return f"a list of texts{of}, {'which may be empty' if self.optional else 'at least one'}"
         if self.choices:
             return "one of " + ", ".join(self.choices)
         if self.minimum is not None:
             kind = "a number" if isinstance(self.default, float) else "a whole number"
             return f"{kind} from {self.minimum:g} to {self.maximum:g}"
-        return "a list of texts, at least one" if isinstance(self.default, list) else "a text"
+        return "a text"
 
     def checked(self, value: Any) -> Any:
         """The value in the parameter's type (a whole number may stand for a real one).
@@ -50,19 +59,29 @@ class Parameter:
         """
         if isinstance(self.default, float) and type(value) is int:
             value = float(value)
-        if isinstance(value, (list, tuple)):
-            value = list(value)
-        fits = type(value) is type(self.default)
-        if fits and self.choices:
-            fits = value in self.choices
-        if fits and self.minimum is not None and self.maximum is not None:
-            fits = self.minimum <= value <= self.maximum
-        if fits and isinstance(value, list):
-            fits = len(value) > 0 and all(isinstance(entry, str) and entry for entry in value)
+        if isinstance(self.default, list):
+            fits, value = self._checked_list(value)
+        else:
+            fits = type(value) is type(self.default)
+            if fits and self.choices:
+                fits = value in self.choices
+            if fits and self.minimum is not None and self.maximum is not None:
+                fits = self.minimum <= value <= self.maximum
         if not fits:
             given = "empty" if value is None else repr(value)
             raise ValueError(f"parameter {self.name} is {given}, but has to be {self.allowed}")
         return value
+
+    def _checked_list(self, value: Any) -> tuple[bool, Any]:
+        """Whether it is allowed, and the list."""
+        if self.optional and value in (None, [""], ("",)):
+            value = []
+        if not isinstance(value, (list, tuple)):
+            return False, value
+        value = list(value)
+        entries = all(isinstance(entry, str) and entry for entry in value)
+        chosen = not self.choices or all(entry in self.choices for entry in value)
+        return entries and chosen and (self.optional or len(value) > 0), value
 
 
 PARAMETERS: tuple[Parameter, ...] = (
@@ -72,7 +91,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter(
         "weights",
         "",
-        "A .safetensors file or the name of shipped weights (camvid, street_scenes); "
+        "A .safetensors file or the name of shipped weights (camvid, camvid_b, street_scenes); "
         "empty: the shipped ones of this network and backbone.",
     ),
     Parameter(
@@ -99,12 +118,64 @@ PARAMETERS: tuple[Parameter, ...] = (
         choices=("auto", "fp32", "fp16", "bf16"),
     ),
     Parameter(
+        "batch_wait",
+        0.0,
+        "Longest time in seconds that the first frame of a batch waits for those of the other cameras.",
+        minimum=0.0,
+        maximum=1.0,
+        live=True,
+    ),
+    Parameter(
+        "max_rate",
+        0.0,
+        "Most frames a second that are segmented of each camera; 0: no limit.",
+        minimum=0.0,
+        maximum=1000.0,
+        live=True,
+    ),
+    Parameter(
+        "outputs",
+        list(OUTPUTS),
+        "What is published, each raw and, under /compressed, as PNG (overlays as JPEG).",
+        choices=OUTPUTS,
+        live=True,
+    ),
+    Parameter(
+        "class_filter",
+        [""],
+        "Classes that are shown, by name; the others are unlabelled (255) in all outputs; empty: all are shown.",
+        live=True,
+        optional=True,
+    ),
+    Parameter(
+        "class_colors",
+        [""],
+        "Colours of classes, like road=#804080, in place of those of the weights.",
+        live=True,
+        optional=True,
+    ),
+    Parameter(
         "overlay_opacity",
         0.5,
         "How much of the overlay is class colour: 0 shows the frame only, 1 the colours only.",
         minimum=0.0,
         maximum=1.0,
         live=True,
+    ),
+    Parameter(
+        "jpeg_quality",
+        90,
+        "Quality of the compressed overlays.",
+        minimum=1,
+        maximum=100,
+        live=True,
+    ),
+    Parameter(
+        "image_transport",
+        "auto",
+        "What the image topics carry: raw images or compressed ones (on the topic's /compressed); "
+        "auto: compressed where the topic ends with /compressed.",
+        choices=TRANSPORTS,
     ),
     Parameter(
         "image_reliability",
@@ -117,5 +188,50 @@ PARAMETERS: tuple[Parameter, ...] = (
         "reliable",
         "Reliability of the publishers; reliable serves every kind of subscriber.",
         choices=RELIABILITIES,
+    ),
+    Parameter(
+        "autostart",
+        True,
+        "Become active at start; false: wait for the lifecycle transitions configure and activate.",
+    ),
+    Parameter(
+        "latency_warn",
+        0.5,
+        "Latency (p99) in seconds over which /diagnostics warns.",
+        minimum=0.0,
+        maximum=3600.0,
+        live=True,
+    ),
+    Parameter(
+        "latency_error",
+        2.0,
+        "Latency (p99) in seconds over which /diagnostics reports an error.",
+        minimum=0.0,
+        maximum=3600.0,
+        live=True,
+    ),
+    Parameter(
+        "rate_warn",
+        0.0,
+        "Results a second of a camera under which /diagnostics warns; 0: never.",
+        minimum=0.0,
+        maximum=1000.0,
+        live=True,
+    ),
+    Parameter(
+        "silence_warn",
+        2.0,
+        "Seconds without a frame of a camera after which /diagnostics warns.",
+        minimum=0.1,
+        maximum=3600.0,
+        live=True,
+    ),
+    Parameter(
+        "silence_error",
+        10.0,
+        "Seconds without a frame of a camera after which /diagnostics reports an error.",
+        minimum=0.1,
+        maximum=3600.0,
+        live=True,
     ),
 )

@@ -1,16 +1,22 @@
-"""The ROS 2 node: camera images in; masks, colour masks and overlays out."""
+"""The ROS 2 node: camera images in; masks, colour masks, overlays and confidences out."""
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
+import time
 import traceback
-from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from functools import partial
-from threading import Thread
+from socket import gethostname
+from threading import Event, Thread
 from typing import Any
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
@@ -19,40 +25,133 @@ from rcl_interfaces.msg import (
 )
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
-from rclpy.node import Node
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import Image
+from rclpy.time import Time
 
-from dfanet_ros.camera import Camera, output_namespace
+from dfanet_ros.camera import SILENCE, AnyImage, Camera
+from dfanet_ros.diagnostics import NetworkFacts, Thresholds, camera_status, network_status
 from dfanet_ros.frame import Frame
-from dfanet_ros.image_messages import BadImage, frame_from_message
+from dfanet_ros.label_set import LabelSet
 from dfanet_ros.newest import Newest
+from dfanet_ros.outputs import Outputs
 from dfanet_ros.parameters import PARAMETERS, Parameter
-from dfanet_ros.segmenter import load_segmenter
+from dfanet_ros.segmenter import Segmenter, find_weights, load_segmenter
+from dfanet_ros.style import Style
+from dfanet_ros.topics import output_namespace, refuse_clashes
 
 RELIABILITY = {"best_effort": ReliabilityPolicy.BEST_EFFORT, "reliable": ReliabilityPolicy.RELIABLE}
-SILENCE_PERIOD = 5.0  # seconds between two looks for silent cameras
+DIAGNOSTICS_PERIOD = 1.0  # seconds, as usual for /diagnostics
+TABLE = {parameter.name: parameter for parameter in PARAMETERS}
 
 
-class SegmentationNode(Node):
+class SegmentationNode(LifecycleNode):
     """Segments the newest frame of each camera, all cameras' frames in one batch.
 
-    `work` converts, segments and publishes; the executor, in another thread, only stores the messages that arrive.
+    The executor's thread receives; one other thread, the worker, does all that needs PyTorch (which keeps a pool of
+    OpenMP threads for each thread that it is used in: with two pools on the same cores a network takes 1.6 times as
+    long) and publishes.
 
     Raises:
-        ValueError: a parameter or the weights cannot be used; the sentence says why.
+        ValueError: a parameter has a value that is not allowed; the sentence says what is.
     """
 
     def __init__(self) -> None:
         super().__init__("segmentation_node")
-        values = {parameter.name: self._declare(parameter) for parameter in PARAMETERS}
+        self.values = {parameter.name: self._declare(parameter) for parameter in PARAMETERS}
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self.cameras: list[Camera] = []
+        self._segmenter: Segmenter | None = None
+        self._style: Style | None = None
+        self._newest: Newest[AnyImage] = Newest()
+        self._worker = ThreadPoolExecutor(1, "worker")
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timers = [
+            self.create_timer(SILENCE, self._report_silence, clock=steady),
+            self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=steady),
+        ]
+
+    def start(self) -> None:
+        """Configure and activate."""
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+        else:
+            name = self.get_fully_qualified_name()
+            self.get_logger().error(
+                f"the node stays unconfigured: set what is wrong (ros2 param set {name} ...), then "
+                f"ros2 lifecycle set {name} configure"
+            )
+
+    def end(self) -> None:
+        """Segment what has come, then free everything."""
+        self._shut_down()
+        self._worker.shutdown()
+
+    # Transitions
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the weights, run the network once and make the publishers."""
+        return self._attempt("configure", self._configure, self._clean_up)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe to the images."""
+        return self._attempt("activate", self._subscribe, self._unsubscribe)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Take the subscriptions back; frames that have come are still segmented."""
+        return self._attempt("deactivate", self._unsubscribe)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the network's memory and take the publishers back."""
+        return self._attempt("cleanup", self._clean_up)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """All of this, from any state."""
+        return self._attempt("shutdown", self._shut_down)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Become unconfigured, from where `configure` can be tried again."""
+        return self._attempt("error", self._shut_down)
+
+    def _attempt(
+        self, name: str, action: Callable[[], None], undo: Callable[[], None] | None = None
+    ) -> TransitionCallbackReturn:
+        """Do the action; an error in it is logged with its cause (rclpy would swallow it) and fails the transition."""
+        try:
+            action()
+        except Exception as error:
+            cause = str(error) if isinstance(error, ValueError) else traceback.format_exc()
+            self.get_logger().error(f"cannot {name}: {cause}")
+            if undo is not None:
+                undo()
+            return TransitionCallbackReturn.FAILURE
+        return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self) -> None:
+        values = self.values
         # Resolved first: the results lie beside the images, wherever a namespace or a remap puts these.
         topics = [self._resolved(topic) for topic in values["image_topics"]]
-        _refuse_clashes(topics)
-        self.segmenter = load_segmenter(
+        refuse_clashes(topics)
+        self._segmenter = self._worker.submit(self._load, len(topics)).result()
+        self._style = self._styled(values)
+        for number, topic in enumerate(topics):
+            outputs = Outputs(
+                self,
+                output_namespace(topic),
+                QoSProfile(depth=1, reliability=RELIABILITY[values["output_reliability"]]),
+            )
+            qos = QoSProfile(depth=1, reliability=RELIABILITY[values["image_reliability"]])
+            on_image = partial(self._on_image, number)
+            self.cameras.append(Camera(self, topic, values["image_transport"], qos, outputs, on_image))
+        self._apply_live(values)
+
+    def _load(self, batch: int) -> Segmenter:
+        values = self.values
+        segmenter = load_segmenter(
             weights=values["weights"],
             network=values["network"],
             backbone=values["backbone"],
@@ -60,42 +159,44 @@ class SegmentationNode(Node):
             device=values["device"],
             precision=values["precision"],
         )
-        self.segmenter.warm_up(len(topics))
-        self._opacity: float = values["overlay_opacity"]
-        self.add_on_set_parameters_callback(self._on_parameters)
+        segmenter.warm_up(batch)
+        return segmenter
 
-        self._newest: Newest[Image] = Newest()
-        self.cameras = [
-            Camera(
-                self,
-                topic,
-                QoSProfile(depth=1, reliability=RELIABILITY[values["image_reliability"]]),
-                QoSProfile(depth=1, reliability=RELIABILITY[values["output_reliability"]]),
-                partial(self._on_image, number),
-            )
-            for number, topic in enumerate(topics)
-        ]
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = self.create_timer(SILENCE_PERIOD, self._report_silence, clock=steady)
-        self.get_logger().info(f"{self.segmenter}; images from {', '.join(c.topic for c in self.cameras)}")
+    def _subscribe(self) -> None:
+        for camera in self.cameras:
+            camera.subscribe()
+        self.get_logger().info(f"{self._segmenter}; images from {', '.join(c.topic for c in self.cameras)}")
 
-    def stop(self) -> None:
-        """Let `work` end after its batch."""
-        self._newest.close()
+    def _unsubscribe(self) -> None:
+        for camera in self.cameras:
+            camera.unsubscribe()
+        self._worker.submit(self._segment_newest).result()  # what has come is not lost
+
+    def _clean_up(self) -> None:
+        for camera in self.cameras:
+            camera.outputs.destroy()
+            self.get_logger().info(f"{camera.topic}: {camera.counters}")
+        self.cameras = []
+        if self._segmenter is not None:
+            self._worker.submit(self._segmenter.close).result()
+        self._segmenter = self._style = None
+
+    def _shut_down(self) -> None:
+        self._unsubscribe()
+        self._clean_up()
+
+    # Parameters
 
     def _declare(self, parameter: Parameter) -> Any:
         # Typed dynamically, so that a wrong type meets the same check and sentence as a wrong value.
         descriptor = ParameterDescriptor(
-            description=parameter.description,
-            additional_constraints=parameter.allowed,
-            read_only=not parameter.live,
-            dynamic_typing=True,
+            description=parameter.description, additional_constraints=parameter.allowed, dynamic_typing=True
         )
         if isinstance(parameter.default, float):
             descriptor.floating_point_range = [
                 FloatingPointRange(from_value=parameter.minimum, to_value=parameter.maximum)
             ]
-        elif isinstance(parameter.default, int):
+        elif type(parameter.default) is int:
             descriptor.integer_range = [IntegerRange(from_value=parameter.minimum, to_value=parameter.maximum)]
         try:
             value: Any = self.declare_parameter(parameter.name, parameter.default, descriptor).value
@@ -110,94 +211,166 @@ class SegmentationNode(Node):
             raise ValueError(f"parameter image_topics has '{topic}', which is no topic name: {error}") from error
 
     def _on_parameters(self, changes: list[RosParameter[Any]]) -> SetParametersResult:
-        table = {parameter.name: parameter for parameter in PARAMETERS}
         try:
-            values = {c.name: table[c.name].checked(c.value) for c in changes if c.name in table}
+            changed = {c.name: TABLE[c.name].checked(c.value) for c in changes if c.name in TABLE}
+            if not changed:  # of rclpy's own: it declares those of `qos_overrides` while publishers are made
+                return SetParametersResult(successful=True)
+            for name in changed:
+                if self._segmenter is not None and not TABLE[name].live:
+                    raise ValueError(
+                        f"parameter {name} may change only while the node is unconfigured: clean it up first"
+                    )
+            values = self.values | changed
+            style = self._styled(values)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        self._opacity = values.get("overlay_opacity", self._opacity)
+        self.values, self._style = values, style
+        self._apply_live(values)
         return SetParametersResult(successful=True)
 
-    def _on_image(self, number: int, message: Image) -> None:
-        camera = self.cameras[number]
-        if not camera.wanted:
-            camera.counters.unwanted += 1
-        elif self._newest.put(number, message):
-            camera.counters.superseded += 1
+    def _styled(self, values: dict[str, Any]) -> Style | None:
+        """Colours and class filter; None while there are no classes. Raises ValueError if a class is unknown."""
+        if self._segmenter is None:
+            return None
+        labels = self._labels(values)
+        names = values["class_filter"]
+        return Style.of(labels, labels.ids_of(names) if names else None)
 
-    def work(self) -> None:
-        """Segment what arrives, until `stop`.
+    def _labels(self, values: dict[str, Any]) -> LabelSet:
+        assert self._segmenter is not None
+        return self._segmenter.info.labels.with_colors(values["class_colors"])
 
-        To be called in the thread that made the node: PyTorch keeps a pool of OpenMP threads for each thread that it
-        is used in, and with two pools on the same cores a network takes 1.6 times as long.
-        """
-        while messages := self._newest.take():
-            frames = self._read(messages)
-            try:
-                self._segment(frames, messages)
-            except Exception:  # the node has to outlive whatever a frame may cause
-                for number in frames:
-                    self.cameras[number].counters.failed += 1
-                self.get_logger().error(f"a batch was dropped:\n{traceback.format_exc()}", throttle_duration_sec=5.0)
+    def _apply_live(self, values: dict[str, Any]) -> None:
+        for camera in self.cameras:
+            camera.max_rate = values["max_rate"]
+        # In the worker, which publishes: no publisher vanishes under its hands.
+        self._worker.submit(self._change_outputs, values).result()
 
-    def _read(self, messages: dict[int, Image]) -> dict[int, Frame]:
+    def _change_outputs(self, values: dict[str, Any]) -> None:
+        for camera in self.cameras:
+            camera.outputs.choose(values["outputs"])
+            camera.outputs.describe(self._labels(values))
+
+    # Images
+
+    def _on_image(self, number: int, message: AnyImage) -> None:
+        if self._newest.put(number, message):
+            self.cameras[number].counters.superseded += 1
+        self._worker.submit(self._segment_newest)
+
+    def _segment_newest(self) -> None:
+        messages = self._newest.take(len(self.cameras), self.values["batch_wait"])
+        if not messages:
+            return  # the job of an earlier one has taken them
         frames: dict[int, Frame] = {}
         for number, message in messages.items():
-            try:
-                frames[number] = frame_from_message(message)
-            except BadImage as error:
-                self.cameras[number].refuse(message, error)
-        return frames
+            if (frame := self.cameras[number].frame(message)) is not None:
+                frames[number] = frame
+        try:
+            self._segment(frames, messages)
+        except Exception:  # the node has to outlive whatever a frame may cause
+            for number in frames:
+                self.cameras[number].counters.failed += 1
+            self.get_logger().error(f"a batch was dropped:\n{traceback.format_exc()}", throttle_duration_sec=5.0)
 
-    def _segment(self, frames: dict[int, Frame], messages: dict[int, Image]) -> None:
-        results = self.segmenter.segment(list(frames.values()))
+    def _segment(self, frames: dict[int, Frame], messages: dict[int, AnyImage]) -> None:
+        assert self._segmenter is not None
+        values, style = self.values, self._style
+        results = self._segmenter.segment(list(frames.values()))
         for number, result in zip(frames, results, strict=True):
-            self.cameras[number].publish(result, messages[number].header, self._opacity)
+            camera, header = self.cameras[number], messages[number].header
+            styled = result if style is None else result.styled(style)
+            camera.outputs.publish(styled, header, values["overlay_opacity"], values["jpeg_quality"], camera.info)
+            camera.counters.published += 1
+            now = self.get_clock().now()
+            stamp = Time.from_msg(header.stamp, now.clock_type)
+            latency = (now - stamp).nanoseconds / 1e9 if stamp.nanoseconds else math.nan  # 0: not stamped at all
+            camera.recorder.published(time.monotonic(), latency)
+
+    # Reports
 
     def _report_silence(self) -> None:
         for camera in self.cameras:
-            if sentence := camera.silence():
-                self.get_logger().warning(sentence)
+            if camera.receives and camera.silence >= SILENCE:
+                self.get_logger().warning(camera.describe_silence())
 
-
-def _refuse_clashes(topics: list[str]) -> None:
-    for namespace, count in Counter(map(output_namespace, topics)).items():
-        if count > 1:
-            raise ValueError(
-                f"parameter image_topics gives {topics}, but {count} of these would publish to {namespace}/mask: "
-                "the topics have to lie in different namespaces (/left/image_raw, /right/image_raw)"
+    def _publish_diagnostics(self) -> None:
+        now = self.get_clock().now()
+        name, host, values = self.get_name(), gethostname(), self.values
+        thresholds = Thresholds(**{field.name: values[field.name] for field in fields(Thresholds)})
+        array = DiagnosticArray()
+        array.header.stamp = now.to_msg()
+        array.status = [network_status(name, host, self._lifecycle, self._facts())]
+        for camera in self.cameras:
+            wanted, totals = camera.outputs.wanted, vars(camera.counters)
+            measured = camera.recorder.measured(time.monotonic(), totals, wanted)
+            array.status.append(
+                camera_status(name, camera.topic, host, totals, measured, thresholds, wanted, camera.receives)
             )
+        self._diagnostics.publish(array)
+
+    @property
+    def _lifecycle(self) -> str:
+        if self._segmenter is None:
+            return "unconfigured"
+        return "active" if any(camera.receives for camera in self.cameras) else "inactive"
+
+    def _facts(self) -> NetworkFacts | None:
+        segmenter, values = self._segmenter, self.values
+        if segmenter is None:
+            return None
+        return NetworkFacts(
+            weights=str(find_weights(values["weights"], values["network"], values["backbone"])),
+            network=f"{segmenter.info.network} with {segmenter.info.backbone}",
+            classes=len(segmenter.info.labels),
+            input_size=segmenter.input_size,
+            device=str(segmenter.device),
+            precision=segmenter.precision,
+            gpu_memory=segmenter.memory(),
+        )
 
 
 def main() -> None:
-    """Run the node until it is interrupted; exit code 1 with a sentence if it cannot start."""
+    """Run the node until it is interrupted; exit code 1 with a sentence if a parameter is wrong."""
     try:
         # Not rclpy's handlers: they would end ROS in the middle of a batch, whose frames nobody would account for.
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = SegmentationNode()
-    except (ValueError, RuntimeError) as error:  # RuntimeError: of rcl (arguments) and of CUDA
+    except (ValueError, RuntimeError) as error:  # RuntimeError: of rcl (arguments)
         rclpy.logging.get_logger("segmentation_node").fatal(str(error))
         sys.exit(1)
-    for interrupt in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(interrupt, lambda *_: node.stop())
-    receiver = Thread(target=receive, args=(node,), name="receiver")
+    stop = Event()
+
+    def interrupt(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # the second one ends us at once
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    if node.values["autostart"]:
+        executor.create_task(node.start)
+    receiver = Thread(target=receive, args=(executor, stop), name="receiver")
     receiver.start()
-    node.work()
-    for camera in node.cameras:
-        node.get_logger().info(f"{camera.topic}: {camera.counters}")
-    rclpy.shutdown()
+    stop.wait()
+    # In the receiver's thread, which uses what is taken away.
+    ended = executor.create_task(node.end)
+    while receiver.is_alive() and not ended.done():
+        receiver.join(0.01)
+    rclpy.try_shutdown()
     receiver.join()
     node.destroy_node()
 
 
-def receive(node: SegmentationNode) -> None:
-    """Let messages arrive until ROS is shut down, then stop the node."""
+def receive(executor: SingleThreadedExecutor, stop: Event) -> None:
+    """Let messages arrive until ROS is shut down, be it by us or from outside."""
     try:
-        rclpy.spin(node)
+        executor.spin()
     except ExternalShutdownException:
         pass
     finally:
-        node.stop()
+        stop.set()
 
 
 if __name__ == "__main__":

@@ -3,16 +3,19 @@
 An argument that is given beats the params file, which beats the node's defaults: one that is not given is not passed
 on. What is wrong with a value says the node.
 
-FASTDDS_BUILTIN_TRANSPORTS is left to the user: set for the node alone, LARGE_DATA would hide it from all others.
+FASTDDS_BUILTIN_TRANSPORTS is the user's choice (large_data): set for the node alone, LARGE_DATA would hide it from all
+others.
 """
 
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.substitutions import LaunchConfiguration
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
 
 from dfanet_ros.parameters import PARAMETERS, Parameter
 
@@ -20,6 +23,22 @@ OTHERS = [
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."),
     DeclareLaunchArgument(
         "params_file", default_value="", description="YAML file with parameters, like the package's segmentation.yaml."
+    ),
+    DeclareLaunchArgument(
+        "respawn",
+        default_value="false",
+        description="true: start the node again if it dies.",
+        choices=["true", "false"],
+    ),
+    DeclareLaunchArgument(
+        "large_data",
+        default_value="false",
+        description="true: set FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA for what is started here. It hides the node from "
+        "processes without it, so set it for those too (README, Large images).",
+        choices=["true", "false"],
+    ),
+    DeclareLaunchArgument(
+        "rviz", default_value="false", description="true: show everything in RViz.", choices=["true", "false"]
     ),
     DeclareLaunchArgument("use_sim_time", default_value="false", description="true: take the time from /clock."),
     DeclareLaunchArgument(
@@ -38,7 +57,16 @@ def generate_launch_description() -> LaunchDescription:
             OpaqueFunction(function=lambda context: given.update(context.launch_configurations)),
             *[declare(parameter) for parameter in PARAMETERS],
             *OTHERS,
+            SetEnvironmentVariable(
+                "FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA", condition=IfCondition(LaunchConfiguration("large_data"))
+            ),
             OpaqueFunction(function=start_node, args=[given]),
+            Node(
+                package="rviz2",
+                executable="rviz2",
+                arguments=["-d", PathJoinSubstitution([FindPackageShare("dfanet_ros"), "config", "segmentation.rviz"])],
+                condition=IfCondition(LaunchConfiguration("rviz")),
+            ),
         ]
     )
 
@@ -49,8 +77,8 @@ def declare(parameter: Parameter) -> DeclareLaunchArgument:
     return DeclareLaunchArgument(
         parameter.name,
         default_value=f"[{', '.join(default)}]" if isinstance(default, list) else str(default),
-        description=parameter.description + ("" if parameter.choices else f" ({parameter.allowed})"),
-        choices=list(parameter.choices) or None,
+        description=f"{parameter.description} ({parameter.allowed})",
+        choices=list(parameter.choices) if parameter.choices and isinstance(default, str) else None,
     )
 
 
@@ -77,6 +105,8 @@ def start_node(context: LaunchContext, given: set[str]) -> list[Node]:
             namespace=LaunchConfiguration("namespace"),
             parameters=[*([file] if file else []), *([arguments] if arguments else [])],
             ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+            respawn=LaunchConfiguration("respawn"),
+            respawn_delay=2.0,
             output="screen",
         )
     ]

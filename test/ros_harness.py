@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
+from rcl_interfaces.srv import SetParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -25,8 +28,15 @@ _domains = itertools.count(10 + 7 * (os.getpid() % 11))
 
 
 def next_domain() -> int:
-    """A ROS_DOMAIN_ID for one test (below 102, above which ports may be taken)."""
-    return next(_domains) % 100
+    """A ROS_DOMAIN_ID for one test, in which nobody else is (below 102, above which ports may be taken)."""
+    for domain in itertools.islice(_domains, 100):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+            try:
+                port.bind(("", 7400 + 250 * (domain % 100)))  # where DDS discovers others
+            except OSError:
+                continue
+        return domain % 100
+    raise RuntimeError("all ROS domains are taken")
 
 
 class NodeProcess:
@@ -46,8 +56,13 @@ class NodeProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
+        # Not killed at once: what Fast DDS then leaves in /dev/shm may make later participants deaf.
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     def wait_for_log(self, pattern: str, timeout: float = 60.0) -> re.Match[str]:
         """Wait until the output has the pattern. Raises AssertionError if it does not come or the node ends."""
@@ -92,7 +107,7 @@ class Peer:
         self.node = rclpy.create_node("peer", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
-        self.received: dict[str, list[Image]] = defaultdict(list)
+        self.received: dict[str, list[Any]] = defaultdict(list)
         self._stamps = itertools.count(1)
 
     def __enter__(self) -> Peer:
@@ -103,12 +118,31 @@ class Peer:
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
 
-    def publisher(self, topic: str, reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE) -> Publisher:
-        return self.node.create_publisher(Image, topic, QoSProfile(depth=1, reliability=reliability))
+    def publisher(
+        self, topic: str, reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE, kind: type[Any] = Image
+    ) -> Publisher:
+        return self.node.create_publisher(kind, topic, QoSProfile(depth=1, reliability=reliability))
 
-    def subscribe(self, *topics: str) -> None:
+    def subscribe(self, *topics: str, kind: type[Any] = Image, qos: QoSProfile | int = 10) -> None:
         for topic in topics:
-            self.node.create_subscription(Image, topic, self.received[topic].append, 10)
+            self.node.create_subscription(kind, topic, self.received[topic].append, qos)
+
+    def call(self, kind: type[Any], service: str, request: Any, timeout: float = 30.0) -> Any:
+        """The answer of a service."""
+        client = self.node.create_client(kind, service)
+        assert client.wait_for_service(timeout), f"there is no service {service}"
+        future = client.call_async(request)
+        assert self.spin_until(future.done, timeout), f"{service} did not answer"
+        self.node.destroy_client(client)
+        return future.result()
+
+    def set_parameter(self, node: str, name: str, value: Any) -> tuple[bool, str]:
+        """Whether the node took the value, and what it said."""
+        parameter = Parameter(name, value=value).to_parameter_msg()
+        (result,) = self.call(
+            SetParameters, f"{node}/set_parameters", SetParameters.Request(parameters=[parameter])
+        ).results
+        return result.successful, result.reason
 
     def stamp(self, image: Image) -> Image:
         """Give the image a stamp of its own, so that results can be told apart."""

@@ -232,7 +232,7 @@ def test_only_a_bag_of_an_earlier_run_is_overwritten(weights: Path, frames: Path
     assert (tmp_path / "frames" / "holiday.jpg").exists()
 
 
-def test_a_node_that_stops_is_reported_with_the_end_of_its_log(
+def test_a_node_that_cannot_start_is_reported_with_the_end_of_its_log(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROS_DOMAIN_ID", str(next_domain()))
@@ -242,7 +242,7 @@ def test_a_node_that_stops_is_reported_with_the_end_of_its_log(
         while time.monotonic() < end:
             process.check()
             time.sleep(0.1)
-    assert "exit code 1" in str(error.value)
+    assert "the node could not be configured" in str(error.value)
     assert "device is 'abacus'" in str(error.value)
 
 

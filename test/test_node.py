@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from brightness import blocks, save_brightness_weights
-from rcl_interfaces.msg import Parameter as ParameterMessage
-from rcl_interfaces.msg import ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
 from rclpy.qos import ReliabilityPolicy
 from ros_harness import NodeProcess, Peer, next_domain
 from sensor_msgs.msg import Image
@@ -157,36 +154,29 @@ def test_broken_frames_are_dropped_with_one_warning(three_cameras: tuple[NodePro
 
 def test_opacity_changes_while_running_and_the_rest_does_not(three_cameras: tuple[NodeProcess, Peer]) -> None:
     _, peer = three_cameras
-    client = peer.node.create_client(SetParameters, "/segmentation_node/set_parameters")
-    assert client.wait_for_service(20)
 
-    def answer(name: str, value: ParameterValue) -> tuple[bool, str]:
-        future = client.call_async(SetParameters.Request(parameters=[ParameterMessage(name=name, value=value)]))
-        assert peer.spin_until(future.done)
-        result = future.result().results[0]
-        return result.successful, result.reason
-
-    def double(value: float) -> ParameterValue:
-        return ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value)
+    def answer(name: str, value: object) -> tuple[bool, str]:
+        return peer.set_parameter("/segmentation_node", name, value)
 
     red, _, _ = blocks(*SIZE, seed=1)
     publisher, topic = peer.publisher("/front/image_raw"), "/front/segmentation/overlay"
-    assert answer("overlay_opacity", double(0.0)) == (True, "")
+    assert answer("overlay_opacity", 0.0) == (True, "")
     (overlay,) = peer.exchange(publisher, encoded(red, "mono8"), topic)
     given = np.frombuffer(bytes(overlay.data), np.uint8).reshape(*SIZE, 3)
     np.testing.assert_array_equal(given, np.repeat(red[:, :, None], 3, 2))
-    accepted, reason = answer("overlay_opacity", double(1.5))
+    accepted, reason = answer("overlay_opacity", 1.5)
     assert not accepted and "overlay_opacity" in reason
-    text = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="much")
-    assert answer("overlay_opacity", text) == (
+    assert answer("overlay_opacity", "much") == (
         False,
         "parameter overlay_opacity is 'much', but has to be a number from 0 to 1",
     )
-    whole = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=1)
-    assert answer("overlay_opacity", whole) == (True, "")
+    assert answer("overlay_opacity", 1) == (True, "")
     (overlay,) = peer.exchange(publisher, encoded(red, "mono8"), topic, "/front/segmentation/color_mask")[:1]
-    assert not answer("input_height", ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=64))[0]
-    assert answer("overlay_opacity", double(0.5))[0]
+    assert answer("input_height", 64) == (
+        False,
+        "parameter input_height may change only while the node is unconfigured: clean it up first",
+    )
+    assert answer("overlay_opacity", 0.5)[0]
 
 
 def test_newest_frame_wins_and_every_frame_is_accounted_for(weights: Path, tmp_path: Path) -> None:
@@ -250,7 +240,7 @@ def test_silence_is_reported_with_what_there_is(weights: Path, tmp_path: Path) -
         node.wait_for_log(r"\[WARN\].*no image on /nobody/image_raw for \d+ s: nobody publishes there", 20)
         node.wait_for_log(
             r"no image on /unheard/image_raw for \d+ s: 1 publishers there \(peer: sensor_msgs/msg/Image, BEST_EFFORT, "
-            r"VOLATILE.*\), this node subscribes with RELIABLE",
+            r"VOLATILE.*\), this node subscribes to sensor_msgs/msg/Image with RELIABLE",
             20,
         )
 
@@ -266,21 +256,16 @@ def test_the_node_ends_when_told_to(weights: Path, tmp_path: Path, with_signal: 
 @pytest.mark.parametrize(
     ("parameters", "says"),
     [
-        ({"weights": "/no/such.safetensors"}, "cannot load the weights '/no/such.safetensors': there is no such file"),
-        ({"weights": __file__}, rf"cannot load the weights '{__file__}': not a whole .safetensors file"),
-        ({"backbone": "xception_a"}, "are of network dfanet with backbone xception_b, but .* backbone xception_a was"),
         ({"backbone": "resnet"}, "parameter backbone is 'resnet', but has to be one of xception_a, xception_b"),
         ({"network": "unet"}, "parameter network is 'unet', but has to be one of dfanet"),
         ({"input_height": -1}, r"input_height.* from 0 to 8192.*-1"),
         ({"input_width": "wide"}, "parameter input_width is 'wide', but has to be a whole number from 0 to 8192"),
         ({"overlay_opacity": 1.5}, r"overlay_opacity.*from 0 to 1.*1\.5"),
-        ({"device": "tpu"}, "device is 'tpu', but has to be auto, cpu, cuda or cuda:N"),
         ({"precision": "fp17"}, "parameter precision is 'fp17', but has to be one of auto, fp32, fp16, bf16"),
-        ({"precision": "fp16", "device": "cpu"}, "the CPU has no fp16 arithmetic"),
         ({"image_topics": "[]"}, "parameter image_topics is empty, but has to be a list of texts"),
         ({"image_topics": "/camera/image_raw"}, "parameter image_topics is '/camera/image_raw', but has to be a list"),
-        ({"image_topics": "[/a/x, /a/y]"}, "2 of these would publish to /a/segmentation/mask"),
-        ({"image_topics": "['a b']"}, "parameter image_topics has 'a b', which is no topic name"),
+        ({"outputs": "[mask, depth]"}, r"outputs is \['mask', 'depth'\], but has to be a list of texts out of mask, "),
+        ({"autostart": 1}, "autostart is 1, but has to be true or false"),
         ({"image_reliability": "maybe"}, "image_reliability is 'maybe', but has to be one of best_effort, reliable"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, dict) else "",

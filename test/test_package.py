@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -21,6 +22,7 @@ import dfanet_ros
 from dfanet_ros.parameters import PARAMETERS, Parameter
 
 ROOT = Path(__file__).parents[1]
+OTHER_ARGUMENTS = ["namespace", "params_file", "respawn", "large_data", "rviz", "use_sim_time", "log_level"]
 NAMES = [parameter.name for parameter in PARAMETERS]
 
 
@@ -60,11 +62,11 @@ def run_installed(workspace: Path, *command: str | Path) -> subprocess.Completed
     return run("bash", "-c", f"source {workspace}/install/setup.bash && exec {words}", cwd=workspace / "log")
 
 
-def test_installed_node_starts_and_refuses_missing_weights(workspace: Path) -> None:
+def test_installed_node_starts_and_refuses_wrong_parameters(workspace: Path) -> None:
     node = workspace / "install/dfanet_ros/lib/dfanet_ros/segmentation_node"
-    stopped = run_installed(workspace, node, "--ros-args", "-p", "weights:=/no/such.safetensors")
+    stopped = run_installed(workspace, node, "--ros-args", "-p", "precision:=fp17")
     assert stopped.returncode == 1, stopped.stdout
-    assert "cannot load the weights '/no/such.safetensors': there is no such file" in stopped.stdout
+    assert "parameter precision is 'fp17', but has to be one of auto, fp32, fp16, bf16" in stopped.stdout
     assert "Traceback" not in stopped.stdout
 
 
@@ -108,13 +110,14 @@ def test_launch_file_has_every_parameter_and_its_default() -> None:
         for entity in launch_file.generate_launch_description().entities
         if hasattr(entity, "default_value")
     }
-    assert list(arguments) == [*NAMES, "namespace", "params_file", "use_sim_time", "log_level"]
+    assert list(arguments) == [*NAMES, *OTHER_ARGUMENTS]
     for parameter in PARAMETERS:
         argument = arguments[parameter.name]
         default = "".join(part.perform(None) for part in argument.default_value)
         assert (default if isinstance(parameter.default, str) else yaml.safe_load(default)) == parameter.default
         assert argument.description.startswith(parameter.description)
-        assert tuple(argument.choices or ()) == parameter.choices
+        choices = () if isinstance(parameter.default, list) else parameter.choices
+        assert tuple(argument.choices or ()) == choices
 
 
 def test_launch_file_passes_on_only_what_was_given() -> None:
@@ -123,7 +126,12 @@ def test_launch_file_passes_on_only_what_was_given() -> None:
     context = launch.LaunchContext()
     context.launch_configurations.update({"weights": "123", "overlay_opacity": "0.5", "namespace": "front"})
     passed = []
-    launch_file.Node = lambda **options: passed.extend(options["parameters"])
+
+    def node(**options: Any) -> Any:
+        passed.extend(options.get("parameters", []))
+        return launch.LaunchDescription()
+
+    launch_file.Node = node
     for entity in launch_file.generate_launch_description().entities:
         entity.visit(context)
     (parameters,) = passed
@@ -173,7 +181,7 @@ def test_version_is_the_same_everywhere() -> None:
     [
         ("dfanet_ros.parameters", "torch cv2 rclpy"),  # `ros2 launch` may run in another Python than the node
         ("dfanet_ros.network dfanet_ros.checkpoint training.train", "rclpy sensor_msgs"),
-        ("dfanet_ros.segmentation_node", "lightning rosbags tqdm training"),
+        ("dfanet_ros.segmentation_node", "lightning matplotlib jinja2 rosbags tqdm training"),
     ],
 )
 def test_import_without(modules: str, missing: str) -> None:

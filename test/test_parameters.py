@@ -15,6 +15,7 @@ TABLE = {parameter.name: parameter for parameter in PARAMETERS}
 
 
 def test_choices_are_what_there_is() -> None:
+    assert TABLE["outputs"].choices == tuple(TABLE["outputs"].default)
     assert TABLE["network"].choices == tuple(NETWORKS)
     assert TABLE["backbone"].choices == tuple(CHANNELS)
     assert TABLE["precision"].choices == ("auto", *DTYPES)
@@ -22,7 +23,8 @@ def test_choices_are_what_there_is() -> None:
 
 @pytest.mark.parametrize("name", TABLE)
 def test_defaults_are_allowed(name: str) -> None:
-    assert TABLE[name].checked(TABLE[name].default) == TABLE[name].default
+    parameter = TABLE[name]
+    assert parameter.checked(parameter.default) == ([] if parameter.default == [""] else parameter.default)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,11 @@ def test_defaults_are_allowed(name: str) -> None:
         ("overlay_opacity", 0, 0.0),
         ("image_topics", ("a", "b"), ["a", "b"]),
         ("input_height", 8192, 8192),
+        ("autostart", False, False),
+        ("class_filter", ["road", "car"], ["road", "car"]),
+        ("class_filter", [], []),
+        ("class_filter", [""], []),
+        ("class_filter", None, []),
     ],
 )
 def test_allowed_values_come_in_the_parameters_type(name: str, value: Any, checked: Any) -> None:
@@ -50,6 +57,12 @@ def test_allowed_values_come_in_the_parameters_type(name: str, value: Any, check
         ("image_topics", [], r"is \[\], but has to be a list of texts, at least one"),
         ("image_topics", ["a", ""], r"is \['a', ''\], but"),
         ("image_topics", None, "is empty, but"),
+        ("class_filter", ["road", ""], r"is \['road', ''\], but has to be a list of texts, which may be empty"),
+        ("class_filter", "road", "is 'road', but"),
+        ("outputs", [], "out of mask, color_mask, overlay, confidence, at least one"),
+        ("outputs", ["mask", "depth"], r"is \['mask', 'depth'\], but"),
+        ("autostart", 1, "is 1, but has to be true or false"),
+        ("autostart", "false", "is 'false', but has to be true or false"),
         ("backbone", "XCEPTION_A", "is 'XCEPTION_A', but has to be one of xception_a, xception_b"),
         ("weights", 5, "is 5, but has to be a text"),
     ],

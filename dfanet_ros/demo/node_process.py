@@ -47,9 +47,11 @@ class NodeProcess:
             self._process.wait()
 
     def check(self) -> None:
-        """Raises NodeError if the process has ended."""
+        """Raises NodeError if the process has ended or its node could not be configured."""
         if self._process.poll() is not None:
             raise self.error(f"the node has stopped with exit code {self._process.returncode}")
+        if "cannot configure: " in self.log.read_text(errors="replace"):
+            raise self.error("the node could not be configured")
 
     def error(self, text: str) -> NodeError:
         """An error with this text and the end of the log."""
