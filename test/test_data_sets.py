@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytest.importorskip("lightning", reason="Lightning is not installed")
+
 from dfanet_ros.image_files import ImageFileError
 from dfanet_ros.label_set import CAMVID, CITYSCAPES, STREET_SCENES, LabelSet
 from training.config import Config, load_config

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from brightness import blocks, save_brightness_weights
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_harness import NodeProcess, Peer, next_domain
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -240,3 +241,36 @@ def test_the_rate_is_limited(node_and_peer: tuple[NodeProcess, Peer]) -> None:
         assert 2 <= len(peer.received[topic]) - before <= 5 * seconds + 2
     finally:
         assert peer.set_parameter(NODE, "max_rate", 0.0) == (True, "")
+
+
+def test_diagnostics_tell_of_cameras_and_network(node_and_peer: tuple[NodeProcess, Peer]) -> None:
+    _, peer = node_and_peer
+    peer.subscribe("/diagnostics", kind=DiagnosticArray)
+
+    def statuses() -> dict[str, DiagnosticStatus]:
+        arrays = peer.received["/diagnostics"]
+        return {status.name: status for status in arrays[-1].status} if arrays else {}
+
+    assert peer.spin_until(statuses)
+    assert list(statuses()) == [
+        "segmentation_node: network",
+        "segmentation_node: /camera/image_raw",
+        "segmentation_node: /small/image_raw/compressed",
+    ]
+    network = {entry.key: entry.value for entry in statuses()["segmentation_node: network"].values}
+    assert network["lifecycle state"] == "active" and network["weights"].endswith("brightness.safetensors")
+
+    name = "segmentation_node: /camera/image_raw"
+    publisher, image = peer.publisher("/camera/image_raw"), frame(1)
+    exchange(peer, image, "mask")
+    end = time.monotonic() + 20
+    while time.monotonic() < end and "segmenting" not in statuses()[name].message:
+        image.header.stamp = peer.node.get_clock().now().to_msg()
+        publisher.publish(image)
+        peer.spin_for(0.1)
+    camera = {entry.key: entry.value for entry in statuses()[name].values}
+    assert 2 < float(camera["rate in (Hz)"]) < 12, camera
+    assert int(camera["received"]) >= int(camera["published"]) > 0
+    assert "latency p99 (ms)" in camera
+    assert peer.spin_until(lambda: "no image for" in statuses()[name].message)
+    assert statuses()[name].level == DiagnosticStatus.WARN

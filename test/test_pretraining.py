@@ -10,6 +10,9 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+pytest.importorskip("lightning", reason="Lightning is not installed")
+
 from training_runs import logged, run, write_config, write_folder
 
 from dfanet_ros.image_files import ImageFileError

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+
+pytest.importorskip("jsonargparse", reason="jsonargparse is not installed")
+
 from training_runs import ROOT, TINY, run, write_config
 
 from training.config import Classification, Config, ConfigError, as_yaml, load_config, parse_command

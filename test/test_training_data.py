@@ -10,6 +10,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
+pytest.importorskip("lightning", reason="Lightning is not installed")
+
 from training_runs import TINY, write_folder
 
 from dfanet_ros.image_files import ImageFileError

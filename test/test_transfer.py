@@ -8,6 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+pytest.importorskip("lightning", reason="Lightning is not installed")
+
 from dfanet_ros.network import build_network
 from training.classification import XceptionClassifier
 from training.config import ConfigError
