@@ -18,7 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from dfanet_ros.network.xception import ATTENTION_WIDTH, CHANNELS, Backbone, Stem
 from training.config import Classification
-from training.data import every_nth, normalise, seeded_sampler
+from training.data import every_nth, normalise, training_loader
 from training.data_sets.image_folder import ClassFolders
 from training.losses import finite
 
@@ -89,17 +89,7 @@ class ClassificationData(LightningDataModule):
         self.val = val
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        config = self.config
-        images = AugmentedImages(self.train, config)
-        return DataLoader(
-            images,
-            config.check_batch(config.batch_size),
-            sampler=seeded_sampler(images, config.seed, self.trainer),
-            drop_last=True,
-            num_workers=config.workers,
-            persistent_workers=config.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+        return training_loader(AugmentedImages(self.train, self.config), self.config, self.trainer)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         config = self.config

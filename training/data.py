@@ -20,7 +20,7 @@ from dfanet_ros.host import resize_frame
 from dfanet_ros.image_files import ImageFileError
 from dfanet_ros.label_set import UNLABELLED, LabelSet
 from training.augmentation import random_colours, random_crop, random_flip, random_scale
-from training.config import Config
+from training.config import Classification, Config
 from training.data_sets import DATA_SETS, GeneratedStreetScenes, Labelled, Sample
 
 Batch = tuple[Tensor, Tensor]  # normalised images (N, 3, H, W) float32 and ids (N, H, W) int64
@@ -72,6 +72,28 @@ def seeded_sampler(samples: Dataset[Any], seed: int, trainer: Trainer | None) ->
     if trainer:
         sampler.set_epoch(trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
     return sampler
+
+
+def training_loader(
+    samples: Dataset[Any], config: Config | Classification, trainer: Trainer | None, persistent: bool = True
+) -> DataLoader[Any]:
+    """This process's share of the batches, of samples that are asked for by (epoch, index).
+
+    Args:
+        samples: prepared by (epoch, index).
+        config: of the run.
+        trainer: that the loader is for; None: there is one process.
+        persistent: whether the workers live on from epoch to epoch.
+    """
+    return DataLoader(
+        samples,
+        config.check_batch(config.batch_size),
+        sampler=seeded_sampler(samples, config.seed, trainer),
+        drop_last=True,
+        num_workers=config.workers,
+        persistent_workers=persistent and config.workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
 def every_nth(count: int, trainer: Trainer | None) -> range:
@@ -161,7 +183,7 @@ class SegmentationData(LightningDataModule):
         return torch.tensor(1 / np.log(self.config.class_weight_offset + shares), dtype=torch.float32)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(persistent=self.config.workers > 0)
+        return self._loader(persistent=True)
 
     def statistics_dataloader(self) -> DataLoader[Batch]:
         """Another pass over the same data, for the statistics of averaged weights."""
@@ -173,16 +195,7 @@ class SegmentationData(LightningDataModule):
         return DataLoader(whole, sampler=every_nth(len(whole), self.trainer), num_workers=self.config.workers)
 
     def _loader(self, persistent: bool) -> DataLoader[Batch]:
-        augmented = Augmented(self.train, self.config)
-        return DataLoader(
-            augmented,
-            self.config.check_batch(self.config.batch_size),
-            sampler=seeded_sampler(augmented, self.config.seed, self.trainer),
-            drop_last=True,
-            num_workers=self.config.workers,
-            persistent_workers=persistent,
-            pin_memory=torch.cuda.is_available(),
-        )
+        return training_loader(Augmented(self.train, self.config), self.config, self.trainer, persistent)
 
 
 class Concatenated(Sequence[Sample]):

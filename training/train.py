@@ -10,11 +10,10 @@ from pathlib import Path
 
 from lightning.pytorch import seed_everything
 
-from dfanet_ros.checkpoint import save_checkpoint
 from training.averaging import MovingAverage
 from training.config import Command, Config, parse_command
 from training.data import SegmentationData
-from training.export import load_training_checkpoint
+from training.export import export_weights
 from training.runs import build_trainer, open_run, say
 from training.segmentation import SegmentationTask
 from training.transfer import initialise
@@ -47,8 +46,7 @@ def train(config: Config, command: Command) -> Path:
     best = out / "best.safetensors"
     if trainer.is_global_zero:
         for name in ("best", "last"):
-            network, info = load_training_checkpoint(out / "checkpoints" / f"{name}.ckpt")
-            save_checkpoint(out / f"{name}.safetensors", network, info)
+            export_weights(out / "checkpoints" / f"{name}.ckpt", out / f"{name}.safetensors")
     return best
 
 
