@@ -74,13 +74,13 @@ class Camera:
         self._subscriptions: list[Subscription[Any]] = []
         self._due = 0.0
         self._last_refusal = -REFUSAL_PERIOD
-        self.last_image = time.monotonic()
+        self._last_image = time.monotonic()
 
     def subscribe(self) -> None:
         """Begin to receive."""
         # Not the node's clock: where simulated time stands still, silence has to be reported all the more.
-        self.last_image = time.monotonic()
-        self.recorder.restart(self.last_image)
+        self._last_image = time.monotonic()
+        self.recorder.restart(self._last_image)
         create = self._node.create_subscription
         kind = CompressedImage if self._is_compressed else Image
         self._subscriptions = [
@@ -113,7 +113,7 @@ class Camera:
     @property
     def silence(self) -> float:
         """Seconds since the last image, by the wall's clock."""
-        return time.monotonic() - self.last_image
+        return time.monotonic() - self._last_image
 
     def describe_silence(self) -> str:
         """Why there may be no images, in a sentence."""
@@ -134,7 +134,7 @@ class Camera:
         )
 
     def _receive(self, message: AnyImage) -> None:
-        self.last_image = now = time.monotonic()
+        self._last_image = now = time.monotonic()
         self.counters.received += 1
         self.recorder.arrived(now)
         if not self.outputs.wanted:

@@ -65,6 +65,7 @@ class SegmentationNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._on_parameters)
         self.cameras: list[Camera] = []
         self._segmenter: Segmenter | None = None
+        self._weights = ""  # the file that the segmenter came from
         self._style: Style | None = None
         self._newest: Newest[AnyImage] = Newest()
         self._worker = ThreadPoolExecutor(1, "worker")
@@ -151,6 +152,7 @@ class SegmentationNode(LifecycleNode):
 
     def _load(self, batch: int) -> Segmenter:
         values = self.values
+        self._weights = str(find_weights(values["weights"], values["network"], values["backbone"]))
         segmenter = load_segmenter(
             weights=values["weights"],
             network=values["network"],
@@ -316,11 +318,11 @@ class SegmentationNode(LifecycleNode):
         return "active" if any(camera.receives for camera in self.cameras) else "inactive"
 
     def _facts(self) -> NetworkFacts | None:
-        segmenter, values = self._segmenter, self.values
+        segmenter = self._segmenter
         if segmenter is None:
             return None
         return NetworkFacts(
-            weights=str(find_weights(values["weights"], values["network"], values["backbone"])),
+            weights=self._weights,
             network=f"{segmenter.info.network} with {segmenter.info.backbone}",
             classes=len(segmenter.info.labels),
             input_size=segmenter.input_size,
