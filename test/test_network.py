@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from dfanet_ros.network import build_network
 from dfanet_ros.network.complexity import PAPER_ROWS, PaperRow, complexity
 from dfanet_ros.network.inference import inference_form
-from dfanet_ros.network.xception import FCAttention
+from dfanet_ros.network.layers import upsample
+from dfanet_ros.network.refinement import RefiningBlock
+from dfanet_ros.network.xception import CHANNELS, Block, FCAttention
 
 
 @pytest.mark.parametrize("row", PAPER_ROWS, ids=lambda row: row.name)
@@ -76,6 +78,28 @@ def test_inference_form_gives_the_same_output(options: dict[str, object]) -> Non
     kinds = {type(layer) for layer in folded.modules()}
     assert not kinds & {torch.nn.BatchNorm2d, FCAttention}, "something was not folded"
     assert any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules()), "the original was changed"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (3, 5), (8, 2)])
+def test_a_refining_block_needs_no_enlarged_maps(size: tuple[int, int]) -> None:
+    """To rounding of the coefficients, also in the first row and column, where the enlarged map ends."""
+    (first, *_), channels = folded_blocks(), CHANNELS["xception_b"]
+    block = RefiningBlock(first, coarse=channels[2]).double()
+    random = torch.Generator().manual_seed(0)
+    attention = torch.randn(2, channels[2], *size, generator=random).double()
+    height, width = 4 * size[0], 4 * size[1]
+    enc2 = torch.randn(2, channels[0], height, width, generator=random).double()
+    with torch.inference_mode():
+        expected = first.double()(torch.cat([upsample(attention, (height, width)), enc2], 1))
+        result = block(attention, enc2)
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
+
+
+def folded_blocks() -> list[Block]:
+    """The blocks of a refining backbone's enc2, with normalisation folded but not yet rewritten."""
+    network = lively_network(backbone="xception_b").eval()
+    encoder = network.backbones[1].enc2
+    return list(inference_form(torch.nn.Sequential(encoder))[0])
 
 
 def test_each_image_of_a_batch_is_on_its_own() -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dfanet_ros.network.layers import (
     ConvBN,
+    add,
     coarse_size,
     pad_to_multiple,
     upsample,
@@ -44,10 +45,10 @@ class Decoder(nn.Module):
             return upsample(self.classifier(features[-1].attention), size)
         # With one projection only (no HL), it belongs to the last backbone.
         last = features[-len(self.high) :]
-        joined = _add([upsample(conv(f.attention), size) for conv, f in zip(self.high, last, strict=True)])
+        joined = add([upsample(conv(f.attention), size) for conv, f in zip(self.high, last, strict=True)])
         if self.fuse is not None:
             low = [upsample(conv(f.enc2), size) for conv, f in zip(self.low, features, strict=True)]
-            joined = joined + self.fuse(_add(low))
+            joined = joined + self.fuse(add(low))
         return self.classifier(joined)
 
 
@@ -109,9 +110,9 @@ class DFANet(nn.Module):
                 enc4 = backbone.enc4(enc3)
             else:
                 before = outputs[-1]
-                enc2 = backbone.enc2(_concatenate(upsample(before.attention, _size(before.enc2)), before.enc2))
-                enc3 = backbone.enc3(_concatenate(enc2, before.enc3))
-                enc4 = backbone.enc4(_concatenate(enc3, before.enc4))
+                enc2 = backbone.enc2(backbone.aggregate(before.attention, before.enc2))
+                enc3 = backbone.enc3(torch.cat([enc2, before.enc3], 1))
+                enc4 = backbone.enc4(torch.cat([enc3, before.enc4], 1))
             outputs.append(Features(enc2, enc3, enc4, backbone.attention(enc4)))
         return outputs
 
@@ -143,14 +144,3 @@ class DFANet(nn.Module):
 
 def _size(x: Tensor) -> tuple[int, int]:
     return x.shape[-2], x.shape[-1]
-
-
-def _concatenate(*features: Tensor) -> Tensor:
-    return torch.cat(features, 1)
-
-
-def _add(features: list[Tensor]) -> Tensor:
-    total = features[0]
-    for other in features[1:]:
-        total = total + other
-    return total

@@ -1,4 +1,7 @@
-"""The form of a network that runs fastest: batch normalisation and attention folded away, same outputs."""
+"""The form of a network that runs fastest, with the same outputs.
+
+Batch normalisation and attention are folded away, and what is linear happens before maps are enlarged, not after.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dfanet_ros.network.xception import FCAttention
+from dfanet_ros.network.dfanet import Decoder, DFANet
+from dfanet_ros.network.layers import add, upsample
+from dfanet_ros.network.refinement import RefiningBlock
+from dfanet_ros.network.xception import Backbone, Block, FCAttention, Features
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -32,12 +38,47 @@ class FoldedAttention(nn.Module):
         return x * nn.functional.linear(pooled, self.weight, self.bias)[:, :, None, None]
 
 
+class SmallDecoder(nn.Module):
+    """A decoder that classifies before it enlarges: both are linear, and there are fewer classes than channels."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.high, self.low, self.fuse = decoder.high, decoder.low, decoder.fuse
+        self.classifier = decoder.classifier
+
+    def forward(self, features: list[Features], size: tuple[int, int]) -> Tensor:
+        weight, bias = self.classifier.weight, self.classifier.bias
+        assert bias is not None
+        last = features[-len(self.high) :]
+        high = [nn.functional.conv2d(conv(f.attention), weight) for conv, f in zip(self.high, last, strict=True)]
+        logits = add([upsample(values, size) for values in high])
+        if self.fuse is None:
+            return logits + bias[:, None, None]
+        low = add([upsample(conv(f.enc2), size) for conv, f in zip(self.low, features, strict=True)])
+        return logits + self.classifier(self.fuse(low))
+
+
 def inference_form(network: Network) -> Network:
-    """A copy of a network in evaluation mode with the same outputs (to rounding), fewer layers and no gradients."""
+    """A copy of a network in evaluation mode with the same outputs (to rounding), less work and no gradients."""
     folded = copy.deepcopy(network).eval()
     with torch.no_grad():
         _fold(folded)
+        for module in folded.modules():
+            if isinstance(module, DFANet):
+                _avoid_large_maps(module)
     return folded.requires_grad_(False)
+
+
+def _avoid_large_maps(network: DFANet) -> None:
+    for backbone in list(network.backbones)[1:]:
+        assert isinstance(backbone, Backbone)
+        first, *rest = backbone.enc2
+        assert isinstance(first, Block)
+        # They are called as what they replace.
+        backbone.aggregate = RefiningBlock(first, coarse=network.auxiliary_channels[0])  # type: ignore[assignment]
+        backbone.enc2 = nn.Sequential(*rest)  # type: ignore[assignment]
+    if isinstance(network.decoder, Decoder) and network.decoder.high:
+        network.decoder = SmallDecoder(network.decoder)  # type: ignore[assignment]  # it is called in the same way
 
 
 def _fold(module: nn.Module) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -32,18 +34,20 @@ class SeparableConvBN(nn.Sequential):
             layers.append(nn.ReLU(inplace=True))
         super().__init__(*layers)
 
-    @property
-    def norm(self) -> nn.BatchNorm2d:
-        norm = self[2]
-        assert isinstance(norm, nn.BatchNorm2d)
-        return norm
-
 
 def upsample(features: Tensor, size: tuple[int, int]) -> Tensor:
     """Enlarge (N, C, h, w) bilinearly to `size` = (H, W), pixel centres aligned (align_corners=False)."""
     if features.shape[-2:] == size:
         return features
     return F.interpolate(features, size, mode="bilinear", align_corners=False)
+
+
+def add(features: Sequence[Tensor]) -> Tensor:
+    """The sum of tensors of one shape."""
+    total = features[0]
+    for other in features[1:]:
+        total = total + other
+    return total
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:

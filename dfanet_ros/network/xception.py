@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from dfanet_ros.network.layers import ConvBN, SeparableConvBN
+from dfanet_ros.network.layers import ConvBN, SeparableConvBN, upsample
 
 STEM_CHANNELS = 8
 BLOCKS = (4, 6, 4)  # blocks in enc2, enc3 and enc4
@@ -62,7 +63,9 @@ class Block(nn.Module):
         self.skip = Projection(inputs, outputs) if stride == 2 else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         if stride == 1:
-            nn.init.zeros_(last.norm.weight)
+            norm = last[-1]
+            assert isinstance(norm, nn.BatchNorm2d)
+            nn.init.zeros_(norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.relu(self.convs(x) + self.skip(x))
@@ -98,6 +101,14 @@ class FCAttention(nn.Module):
         return x * self.conv(self.fc(pooled)[:, :, None, None])
 
 
+class Enlarge(nn.Module):
+    """Sub-network aggregation: a backbone's output, enlarged, beside its enc2 (section 3.1)."""
+
+    def forward(self, attention: Tensor, enc2: Tensor) -> Tensor:
+        """(N, C4, h, w) and (N, C2, H, W) to (N, C4 + C2, H, W)."""
+        return torch.cat([upsample(attention, (enc2.shape[-2], enc2.shape[-1])), enc2], 1)
+
+
 class Backbone(nn.Module):
     """enc2, enc3, enc4 and the attention of one backbone; the stem is separate, for only the first one has it.
 
@@ -112,6 +123,7 @@ class Backbone(nn.Module):
         c2, c3, c4 = CHANNELS[name]
         # Sub-network and sub-stage aggregation widen the inputs of a refining backbone (section 3.1).
         inputs2, inputs3, inputs4 = (STEM_CHANNELS, c2, c3) if first else (c4 + c2, c2 + c3, c3 + c4)
+        self.aggregate = Enlarge()  # before enc2 of a refining backbone
         self.enc2 = Encoder(inputs2, c2, BLOCKS[0])
         self.enc3 = Encoder(inputs3, c3, BLOCKS[1])
         self.enc4 = Encoder(inputs4, c4, BLOCKS[2])
