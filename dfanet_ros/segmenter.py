@@ -18,13 +18,14 @@ from dfanet_ros.checkpoint import (
     shipped_weights,
 )
 from dfanet_ros.device import DevicePipeline
+from dfanet_ros.engines import build_engine, choose_engine
+from dfanet_ros.engines.torch import DTYPES
 from dfanet_ros.frame import Frame
 from dfanet_ros.host import HostPipeline
 from dfanet_ros.network.dfanet import DFANet
 from dfanet_ros.network.inference import inference_form
 from dfanet_ros.style import Style
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 DEFAULT_WEIGHTS = {("dfanet", "xception_a"): "camvid", ("dfanet", "xception_b"): "camvid_b"}
 
 
@@ -66,9 +67,10 @@ class Segmenter:
         input_size: (height, width) that frames are resized to; 0 for either takes the one of the training.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`.
         precision: `fp32`, `fp16` (CUDA only), `bf16`, or `auto`.
+        engine: what runs the network: one of `dfanet_ros.engines.ENGINES`, or `auto` for the fastest that is installed.
 
     Raises:
-        ValueError: a device or precision that does not exist here; the sentence says what to do.
+        ValueError: a device, precision or engine that does not exist here; the sentence says what to do.
     """
 
     def __init__(
@@ -78,14 +80,16 @@ class Segmenter:
         input_size: tuple[int, int] = (0, 0),
         device: str = "auto",
         precision: str = "auto",
+        engine: str = "torch",
     ) -> None:
         self.info = info
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
         self.input_size = (input_size[0] or info.input_size[0], input_size[1] or info.input_size[1])
-        self._dtype = DTYPES[self.precision]
-        folded = inference_form(network).to(self.device, self._dtype)
-        self._network = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its hints
+        self.engine = choose_engine(engine, self.device, self.precision)
+        self._engine = build_engine(
+            self.engine.name, inference_form(network), self.input_size, self.device, self.precision
+        )
         self._pipeline: HostPipeline | DevicePipeline
         if self.device.type == "cpu":
             self._pipeline = HostPipeline(info, self.input_size)
@@ -101,8 +105,8 @@ class Segmenter:
         return [*self._pipeline.finish(self.logits(images), frames)]
 
     def logits(self, images: Tensor) -> Tensor:
-        """The network alone: normalised (N, 3, H, W) float32 to coarse logits."""
-        return self._network.coarse_logits(images.to(self._dtype, memory_format=torch.channels_last))
+        """The network alone: normalised (N, 3, H, W) float32, of the input size, to coarse logits."""
+        return self._engine.logits(images)
 
     def warm_up(self, batch: int = 1) -> None:
         """Run once on black frames, so that the first real frame does not wait for memory and kernels."""
@@ -112,7 +116,8 @@ class Segmenter:
 
     def close(self) -> None:
         """Give the network's memory back; the segmenter cannot be used any more."""
-        del self._network, self._pipeline
+        self._engine.close()
+        del self._engine, self._pipeline
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -124,7 +129,7 @@ class Segmenter:
         height, width = self.input_size
         return (
             f"{self.info.network} with {self.info.backbone}, {len(self.info.labels)} classes of {self.info.data_set}, "
-            f"input {height} x {width}, {self.precision} on {self.device}"
+            f"input {height} x {width}, {self.precision} on {self.device} by {self.engine}"
         )
 
 
@@ -135,6 +140,7 @@ def load_segmenter(
     input_size: tuple[int, int] = (0, 0),
     device: str = "auto",
     precision: str = "auto",
+    engine: str = "torch",
 ) -> Segmenter:
     """A segmenter from weights: a file, the name of shipped ones, or empty for those of the network and backbone.
 
@@ -149,7 +155,7 @@ def load_segmenter(
             f"the weights '{path}' are of network {info.network} with backbone {info.backbone}, but network {network} "
             f"with backbone {backbone} was asked for: give the weights of that one, or backbone:={info.backbone}"
         )
-    return Segmenter(model, info, input_size, device, precision)
+    return Segmenter(model, info, input_size, device, precision, engine)
 
 
 def find_weights(weights: str, network: str = "dfanet", backbone: str = "xception_a") -> Path:

@@ -146,7 +146,7 @@ def test_a_model_that_computes_something_else_is_not_kept(
         network.decoder.classifier.weight.mul_(float("nan") if broken else 1.01)
     out = tmp_path / "wrong.onnx"
     out.write_bytes(b"what was there")
-    monkeypatch.setattr(module, "_convert", lambda *_: onnx.load(onnx_model))
+    monkeypatch.setattr(module, "convert", lambda *_: onnx.load(onnx_model))
     with pytest.raises(module.ExportError, match=r"wrong\.onnx' was not written: in ONNX Runtime its logits differ"):
         module.write_onnx(out, network, info_of(network), (64, 96))
     assert out.read_bytes() == b"what was there"

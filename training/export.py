@@ -117,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         network, info = load_training_checkpoint(weights) if weights.suffix == ".ckpt" else load_checkpoint(weights)
         if out.suffix == ".onnx":
             # Not at the top, as weights are to be had without onnx.
-            from training.onnx_model import OPSET, write_onnx
+            from dfanet_ros.engines.onnx_model import OPSET
+            from training.onnx_model import write_onnx
 
             height, width = arguments.input_size or info.input_size
             agreement = write_onnx(out, network, info, (height, width))

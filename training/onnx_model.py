@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,11 +11,10 @@ import onnxruntime
 import torch
 
 from dfanet_ros.checkpoint import WeightsInfo
+from dfanet_ros.engines.onnx_model import INPUT, OUTPUT, convert
 from dfanet_ros.network.dfanet import DFANet
 from dfanet_ros.network.inference import inference_form
 
-OPSET = 18  # what the exporter writes without converting from one opset to another
-INPUT, OUTPUT = "images", "logits"
 BATCHES = (1, 3)  # that a model is checked with; it is exported with 2
 TOLERANCE = 1e-4  # of the largest logit; rounding is a hundred times smaller
 
@@ -56,7 +53,7 @@ def write_onnx(path: Path, network: DFANet, info: WeightsInfo, input_size: tuple
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.unfinished")
     try:
-        model = _convert(network, input_size)
+        model = convert(inference_form(network), input_size)
         onnx.helper.set_model_props(model, info.to_metadata())
         onnx.save(model, unfinished)
         onnx.checker.check_model(unfinished, full_check=True)
@@ -88,31 +85,3 @@ def compare(path: Path, network: DFANet, input_size: tuple[int, int]) -> Agreeme
         differences.append((given - expected).abs().max() / expected.abs().max())
         same.append((given.argmax(1) == expected.argmax(1)).double().mean())
     return Agreement(torch.stack(differences).max().item(), torch.stack(same).min().item())
-
-
-def _convert(network: DFANet, input_size: tuple[int, int]) -> onnx.ModelProto:
-    # A batch of 1 would be taken for a constant.
-    example = torch.zeros(2, 3, *input_size)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # or it says that torchvision is missing
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of torch about torch
-        # dynamo=True, the exporter by torch.export, is PyTorch's default since 2.9. The one by tracing is deprecated,
-        # and its models give wrong sizes (88 instead of 90 columns) where height or width is no multiple of 4.
-        program = torch.onnx.export(
-            inference_form(network),
-            (example,),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            opset_version=OPSET,
-            dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            external_data=False,
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    graph = model.graph
-    # Stack traces with paths of this machine, a third of the file.
-    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        del part.metadata_props[:]
-    return model

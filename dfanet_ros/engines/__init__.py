@@ -1,0 +1,94 @@
+"""What runs the network: PyTorch, or something faster that computes the same.
+
+Each module here is one engine, with a function `objection`, which says why it cannot be used, and a class `Engine`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dfanet_ros.network.dfanet import DFANet
+
+ENGINES = ("torch", "cuda_graph", "onnxruntime", "openvino", "tensorrt")
+# Measured on CPUs (docs/performance.md). On CUDA nothing is measured yet, so what `auto` takes there needs no more than
+# PyTorch; onnxruntime and tensorrt have to be asked for.
+FASTEST_FIRST = {"cpu": ("openvino", "onnxruntime", "torch"), "cuda": ("cuda_graph", "torch")}
+
+
+class Engine(Protocol):
+    """A network, ready to run on one device in one precision."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Normalised (N, 3, H, W) float32 to coarse logits (N, classes, ceil(H / 4), ceil(W / 4)), on the device.
+
+        The result is the caller's: the next call does not change it.
+        """
+
+    def close(self) -> None:
+        """Give the memory back; the engine cannot be used any more."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine's name and why it was taken, as a part of a sentence."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.reason})"
+
+
+def choose_engine(name: str, device: torch.device, precision: str) -> Choice:
+    """The engine of this name, or for `auto` the fastest that is installed and can do this.
+
+    Args:
+        name: one of `ENGINES`, or `auto`.
+        device: that it has to run on.
+        precision: `fp32`, `fp16` or `bf16`.
+
+    Raises:
+        ValueError: there is no such engine, or it cannot do this; the sentence says what is missing.
+    """
+    if name != "auto":
+        if name not in ENGINES:
+            raise ValueError(f"engine is '{name}', but has to be one of auto, {', '.join(ENGINES)}")
+        if objection := _objection(name, device, precision):
+            raise ValueError(f"engine is '{name}', but {objection}")
+        return Choice(name, "asked for")
+    passed: list[str] = []
+    for candidate in FASTEST_FIRST[device.type]:
+        objection = _objection(candidate, device, precision)
+        if not objection:
+            return Choice(candidate, "; ".join(["the fastest that there is here", *passed]))
+        passed.append(f"{candidate}: {objection}")
+    raise AssertionError("PyTorch can run everything")
+
+
+def build_engine(
+    name: str, network: DFANet, input_size: tuple[int, int], device: torch.device, precision: str
+) -> Engine:
+    """The engine of this name for a network; may take seconds, the first time for these weights half a minute.
+
+    Args:
+        name: one of `ENGINES`, to which there is no objection.
+        network: in the form for inference (see `network.inference`), float32 on the CPU.
+        input_size: (H, W) of the images, in pixels.
+        device: to run on.
+        precision: `fp32`, `fp16` or `bf16`.
+    """
+    engine: Engine = _module(name).Engine(network, input_size, device, precision)
+    return engine
+
+
+def _objection(name: str, device: torch.device, precision: str) -> str:
+    return str(_module(name).objection(device, precision))
+
+
+def _module(name: str):  # type: ignore[no-untyped-def]
+    return import_module(f"{__name__}.{name}")

@@ -1,0 +1,74 @@
+"""OpenVINO: on CPUs the fastest."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dfanet_ros.engines.cache import cached, fingerprint
+from dfanet_ros.engines.onnx_model import CoarseLogits, exported, missing
+from dfanet_ros.network.dfanet import DFANet
+
+PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+
+
+def objection(device: torch.device, precision: str) -> str:
+    """Why this engine cannot be used; empty if it can."""
+    if device.type != "cpu":
+        return f"it is used on the CPU only, and the device is {device}"
+    if absent := missing("openvino"):
+        return absent
+    if precision not in PRECISIONS:
+        return f"it computes in {' or '.join(PRECISIONS)}, not in {precision}"
+    if precision == "bf16" and "BF16" not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        return "this CPU has no bf16 arithmetic: use fp32"
+    return ""
+
+
+class Engine:
+    """See `dfanet_ros.engines.Engine`. What OpenVINO has compiled is kept on disk."""
+
+    def __init__(self, network: DFANet, input_size: tuple[int, int], device: torch.device, precision: str) -> None:
+        import openvino
+
+        core = _core()
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # heeds OMP_NUM_THREADS
+        }
+
+        def compile_network() -> bytes:
+            model = _converted(network, input_size)
+            return bytes(core.compile_model(model, "CPU", settings).export_model().getvalue())
+
+        processor = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+        key = [fingerprint(network), input_size, openvino.get_version(), *processor, settings]
+        compiled = cached("openvino", key, compile_network)
+        self._compiled = core.import_model(BytesIO(compiled), "CPU", settings)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Normalised images to coarse logits."""
+        return torch.from_numpy(self._compiled(images.numpy(), share_inputs=True)[0])
+
+    def close(self) -> None:
+        """Give the memory back."""
+        del self._compiled
+
+
+def _core() -> Any:
+    import openvino
+
+    return openvino.Core()
+
+
+def _converted(network: DFANet, input_size: tuple[int, int]) -> Any:
+    """The network as OpenVINO has it, for any batch."""
+    import openvino
+
+    model = openvino.convert_model(exported(CoarseLogits(network), input_size))
+    model.reshape([-1, 3, *input_size])
+    return model
