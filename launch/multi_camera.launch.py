@@ -8,7 +8,7 @@ image_topics can be given, too.
 
 import yaml
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, SetLaunchConfiguration
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
 
@@ -22,18 +22,20 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "image_name", default_value="image_raw", description="Name of the image topic in each of them."
             ),
-            OpaqueFunction(function=include_segmentation),
+            OpaqueFunction(function=choose_topics),
+            IncludeLaunchDescription(
+                PathJoinSubstitution([FindPackageShare("dfanet_ros"), "launch", "segmentation.launch.py"])
+            ),
         ]
     )
 
 
-def include_segmentation(context: LaunchContext) -> list[IncludeLaunchDescription]:
-    """The other launch file, with the image topics of the cameras."""
+def choose_topics(context: LaunchContext) -> list[SetLaunchConfiguration]:
+    """The image topics of the cameras, for the other launch file."""
     given = LaunchConfiguration("cameras").perform(context)
     cameras = yaml.safe_load(given)
     if not isinstance(cameras, list) or not cameras or not all(isinstance(camera, str) for camera in cameras):
         raise ValueError(f"cameras is '{given}', but has to be a list of namespaces, like [front, left]")
     name = LaunchConfiguration("image_name").perform(context)
     topics = ", ".join(f"{camera.rstrip('/')}/{name}" for camera in cameras)
-    launch_file = PathJoinSubstitution([FindPackageShare("dfanet_ros"), "launch", "segmentation.launch.py"])
-    return [IncludeLaunchDescription(launch_file, launch_arguments={"image_topics": f"[{topics}]"}.items())]
+    return [SetLaunchConfiguration("image_topics", f"[{topics}]")]

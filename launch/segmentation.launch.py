@@ -3,12 +3,14 @@
 An argument that is given beats the params file, which beats the node's defaults: one that is not given is not passed
 on. What is wrong with a value says the node.
 
-FASTDDS_BUILTIN_TRANSPORTS is the user's choice (large_data): set for the node alone, LARGE_DATA would hide it from all
-others.
+config/fastdds.xml is used unless the user has chosen transports of Fast DDS. LARGE_DATA (see there) would carry large
+images, too, but hide the node from all processes without it.
 """
 
+import os
 from pathlib import Path
 
+import yaml
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
@@ -18,6 +20,15 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from dfanet_ros.parameters import PARAMETERS, Parameter
+
+# Of Fast DDS 2 (Humble, Jazzy) and of what came after it, which warns of the old name.
+PROFILES_FILE = (
+    "FASTRTPS_DEFAULT_PROFILES_FILE"
+    if os.environ.get("ROS_DISTRO") in ("humble", "jazzy")
+    else "FASTDDS_DEFAULT_PROFILES_FILE"
+)
+# By which a user chooses transports.
+CHOICES = ("FASTDDS_BUILTIN_TRANSPORTS", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
 OTHERS = [
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."),
@@ -32,10 +43,10 @@ OTHERS = [
     ),
     DeclareLaunchArgument(
         "large_data",
-        default_value="false",
-        description="true: set FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA for what is started here. It hides the node from "
-        "processes without it, so set it for those too (README, Large images).",
-        choices=["true", "false"],
+        default_value="auto",
+        description="true: Fast DDS gets the package's fastdds.xml, for large images (README, Large images); auto: "
+        f"unless {', '.join(CHOICES[:-1])} or {CHOICES[-1]} is set.",
+        choices=["auto", "true", "false"],
     ),
     DeclareLaunchArgument(
         "rviz", default_value="false", description="true: show everything in RViz.", choices=["true", "false"]
@@ -57,9 +68,7 @@ def generate_launch_description() -> LaunchDescription:
             OpaqueFunction(function=lambda context: given.update(context.launch_configurations)),
             *[declare(parameter) for parameter in PARAMETERS],
             *OTHERS,
-            SetEnvironmentVariable(
-                "FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA", condition=IfCondition(LaunchConfiguration("large_data"))
-            ),
+            OpaqueFunction(function=choose_transports),
             OpaqueFunction(function=start_node, args=[given]),
             Node(
                 package="rviz2",
@@ -76,10 +85,21 @@ def declare(parameter: Parameter) -> DeclareLaunchArgument:
     default = parameter.default
     return DeclareLaunchArgument(
         parameter.name,
-        default_value=f"[{', '.join(default)}]" if isinstance(default, list) else str(default),
+        default_value=yaml.safe_dump(default, default_flow_style=True).strip()
+        if isinstance(default, list)
+        else str(default),
         description=f"{parameter.description} ({parameter.allowed})",
         choices=list(parameter.choices) if parameter.choices and isinstance(default, str) else None,
     )
+
+
+def choose_transports(context: LaunchContext) -> list[SetEnvironmentVariable]:
+    """What makes Fast DDS carry large images in all that is started here."""
+    wanted = LaunchConfiguration("large_data").perform(context)
+    if wanted == "false" or (wanted == "auto" and any(os.environ.get(name) for name in CHOICES)):
+        return []
+    profiles = PathJoinSubstitution([FindPackageShare("dfanet_ros"), "config", "fastdds.xml"])
+    return [SetEnvironmentVariable(PROFILES_FILE, profiles)]
 
 
 def start_node(context: LaunchContext, given: set[str]) -> list[Node]:
