@@ -65,3 +65,19 @@ class ImageFolder(Sequence[tuple[NDArray[np.uint8], "NDArray[np.uint8] | None"]]
         if image.shape[:2] != label.shape:
             raise ImageFileError(f"{self.images[index]} is {image.shape[:2]} but its label {path} is {label.shape}")
         return image, label
+
+
+def open_folder(images: Path, labels: Path | None = None) -> ImageFolder:
+    """The images of a folder. With `labels` not given, those in `.../labels/val` go with `.../images/val` if there."""
+    if labels is None:
+        beside = _labels_beside(images.absolute())
+        labels = beside if beside and beside.is_dir() else None
+    return ImageFolder(images, labels)
+
+
+def _labels_beside(images: Path) -> Path | None:
+    parts = list(images.parts)
+    if "images" not in parts:
+        return None
+    last = len(parts) - 1 - parts[::-1].index("images")
+    return Path(*parts[:last], "labels", *parts[last + 1 :])

@@ -185,7 +185,7 @@ def test_interrupting_stops_the_node_and_closes_the_bags(weights: Path, frames: 
         end = time.monotonic() + 60
         while not (tmp_path / "recorded").exists() and time.monotonic() < end:
             time.sleep(0.1)
-        time.sleep(1)
+        time.sleep(4)  # for the first mask; the second frame comes after 10 s
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 1

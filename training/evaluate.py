@@ -11,12 +11,9 @@ pixels), mean accuracy, pixel accuracy, and as the last line the mean IoU: `mIoU
 from __future__ import annotations
 
 import argparse
-import heapq
 import importlib.util
-import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,60 +21,29 @@ from tqdm import tqdm
 from dfanet_ros.checkpoint import WeightsInfo, load_checkpoint
 from dfanet_ros.frame import Frame
 from dfanet_ros.image_files import ImageFolder
-from dfanet_ros.metrics import ConfusionMatrix
 from dfanet_ros.report.curves import LOSSES, VAL_MIOU, Curve, log_files, read_curves
+from dfanet_ros.report.measures import class_lines, measure_lines
+from dfanet_ros.report.scored_frames import SHOWN, ScoredFrames
 from dfanet_ros.segmenter import Segmenter, find_weights
 from training.data_sets import DATA_SETS, LabelledFiles, Sample
 from training.data_sets.files import plain_ids
 
-SHOWN = 4  # frames at either end, best and worst
 PART = "val"
 
-Scored = tuple[float, int]  # mIoU of one frame in percent, and the frame's index
 
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How well frames were segmented.
-
-    Attributes:
-        confusion: of all frames.
-        worst: a few frames with the lowest mIoU, the worst first.
-        best: likewise with the highest, the best first; none of `worst`, unless there is only one frame.
-    """
-
-    confusion: ConfusionMatrix
-    worst: list[Scored]
-    best: list[Scored]
-
-
-def evaluate(segmenter: Segmenter, samples: Sequence[Sample], shown: int = SHOWN) -> Evaluation:
-    """Segment all images one by one and count the pixels.
-
-    A frame's own mIoU is the mean over the classes that occur in its label or prediction; a frame without labelled
-    pixels has none. What is kept of a frame does not depend on how many there are.
+def evaluate(segmenter: Segmenter, samples: Sequence[Sample], shown: int = SHOWN) -> ScoredFrames[int]:
+    """Segment all images one by one and count the pixels; the worst and best frames are given by their indices.
 
     Args:
         segmenter: to be measured.
         samples: images RGB (H, W, 3) uint8 with ids (H, W) uint8.
         shown: how many frames to name as worst and as best, at most.
     """
-    confusion = ConfusionMatrix(len(segmenter.info.labels))
-    worst: list[Scored] = []
-    best: list[Scored] = []
-    labelled = 0
+    frames = ScoredFrames[int](len(segmenter.info.labels), shown)
     for index in tqdm(range(len(samples)), desc="evaluating", unit="frame", leave=False):
         image, label = samples[index]
-        of_frame = ConfusionMatrix(confusion.num_classes)
-        of_frame.update(label, segmenter.segment([Frame(image)])[0].label_map)
-        confusion.counts += of_frame.counts
-        miou = of_frame.miou()
-        if not math.isnan(miou):
-            labelled += 1
-            worst = heapq.nsmallest(shown, [*worst, (miou, index)])
-            best = heapq.nlargest(shown, [*best, (miou, index)])
-    each = min(shown, max(1, labelled // 2))
-    return Evaluation(confusion, worst[:each], best[:each])
+        frames.add(label, segmenter.segment([Frame(image)])[0].label_map, index)
+    return frames
 
 
 def open_samples(arguments: argparse.Namespace, info: WeightsInfo) -> LabelledFiles:
@@ -126,7 +92,7 @@ def write(
     weights: Path,
     segmenter: Segmenter,
     samples: LabelledFiles,
-    found: Evaluation,
+    found: ScoredFrames[int],
     curves: dict[str, Curve],
 ) -> Path:
     """Write the report to --out; gives the path of its page."""
@@ -134,7 +100,7 @@ def write(
     from dfanet_ros.report.evaluation import Findings, write_report
     from dfanet_ros.report.sections import ComparedFrame
 
-    def frames(chosen: Sequence[Scored]) -> list[ComparedFrame]:
+    def frames(chosen: Sequence[tuple[float, int]]) -> list[ComparedFrame]:
         shown = []
         for miou, index in chosen:
             image, truth = samples[index]
@@ -243,16 +209,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             report = write(arguments, weights, segmenter, samples, found, curves)
     except (ValueError, OSError) as error:
         parser.exit(1, f"error: {error}\n")
-    confusion = found.confusion
-    width = max(map(len, info.labels.names))
-    for name, iou in zip(info.labels.names, confusion.iou(), strict=True):
-        print(f"{name:{width}}  {iou:6.2f}")
+    print("\n".join(class_lines(found.confusion, info.labels)))
     if report:
         print(f"report: {report}")
-    print(f"fIoU: {confusion.frequency_weighted_iou():.2f}")
-    print(f"mean accuracy: {confusion.mean_accuracy():.2f}")
-    print(f"pixel accuracy: {confusion.pixel_accuracy():.2f}")
-    print(f"mIoU: {confusion.miou():.2f}")
+    print("\n".join(measure_lines(found.confusion)))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dfanet_ros.bags.images import IMAGE
+from dfanet_ros.bags.writer import BagWriter
 from dfanet_ros.checkpoint import load_checkpoint
-from dfanet_ros.demo.bag import BagWriter, read_messages, write_frames
+from dfanet_ros.demo.bag import read_messages, write_frames
 from dfanet_ros.demo.contact_sheet import write_contact_sheet
-from dfanet_ros.demo.frames import checked, generate, open_folder
+from dfanet_ros.demo.frames import checked, generate
 from dfanet_ros.demo.node_process import CAMERA, NodeError, NodeProcess, prepare_process
 from dfanet_ros.demo.report import evaluate
 from dfanet_ros.demo.session import COLOR_MASK, MASK, OVERLAY, Session
+from dfanet_ros.image_files import open_folder
 from dfanet_ros.segmenter import find_weights
 
 BAG_RATE = 10.0  # frames a second in the bag, if no rate is asked for
@@ -50,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     with process, Session(process) as session:
         print("starting the node ...", file=sys.stderr)
         session.connect(next(read_messages(out / "frames", CAMERA)))
-        with BagWriter(out / "recorded", [MASK, COLOR_MASK, OVERLAY]) as recorded:
+        with BagWriter(out / "recorded", dict.fromkeys((MASK, COLOR_MASK, OVERLAY), IMAGE)) as recorded:
             messages = tqdm(read_messages(out / "frames", CAMERA), "playing the bag", len(frames), unit="frame")
             exchanges = session.play(messages, rate, record=recorded.write)
 
@@ -62,6 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"bags (rosbag2, MCAP): {out / 'frames'}, {out / 'recorded'}; the node's log: {process.log}")
     for name, value in report.values().items():
         print(f"{name}: {value}")
+    # Not among what scripts read.
+    print("\nthe same live, in a browser: make demo LIVE=1, then open http://127.0.0.1:8080", file=sys.stderr)
 
 
 def _arguments() -> argparse.Namespace:

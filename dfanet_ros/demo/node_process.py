@@ -1,4 +1,4 @@
-"""The real segmentation node as a process of its own."""
+"""Nodes as processes of their own, and the environment in which they see each other."""
 
 from __future__ import annotations
 
@@ -8,33 +8,50 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 CAMERA = "/camera/image_raw"  # the topic of the only camera
 
 
+Value = str | int | float | bool | list[str]
+AnyProcess = TypeVar("AnyProcess", bound="ModuleProcess")
+
+
 class NodeError(RuntimeError):
-    """The node does not do what it should; the text ends with the end of its log."""
+    """A node does not do what it should; the text ends with the end of its log."""
 
 
-class NodeProcess:
-    """The node, running from `with` on.
+class ModuleProcess:
+    """`python -m MODULE` with ROS arguments, running from `with` on and interrupted at its end.
 
     Args:
+        name: what sentences call it, e.g. `the camera source`.
+        module: e.g. `dfanet_ros.camera_source`.
         log: file for what it prints.
-        parameters: of the node, beside its image topic.
+        ros_arguments: beside the parameters, e.g. `("-r", "__ns:=/camera")`.
+        parameters: of its node.
     """
 
-    def __init__(self, log: Path, **parameters: str | int) -> None:
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        log: Path,
+        ros_arguments: Sequence[str] = (),
+        **parameters: Value,
+    ) -> None:
         self.log = log
-        self._command = [sys.executable, "-m", "dfanet_ros.segmentation_node", "--ros-args"]
-        for name, value in {"image_topics": [CAMERA], **parameters}.items():
-            self._command += ["-p", f"{name}:={json.dumps(value)}"]  # JSON is YAML, with every text quoted
+        self._name = name
+        self._command = [sys.executable, "-m", module, "--ros-args", *ros_arguments]
+        for parameter, value in parameters.items():
+            self._command += ["-p", f"{parameter}:={json.dumps(value)}"]  # JSON is YAML, with every text quoted
 
-    def __enter__(self) -> NodeProcess:
+    def __enter__(self: AnyProcess) -> AnyProcess:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("w") as log:
-            # In a session of its own, so that Ctrl-C reaches us only and we stop the node in order.
+            # In a session of its own, so that Ctrl-C reaches us only and we stop the nodes in order.
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
         return self
 
@@ -47,16 +64,36 @@ class NodeProcess:
             self._process.wait()
 
     def check(self) -> None:
-        """Raises NodeError if the process has ended or its node could not be configured."""
+        """Raises NodeError if the process has ended."""
         if self._process.poll() is not None:
-            raise self.error(f"the node has stopped with exit code {self._process.returncode}")
-        if "cannot configure: " in self.log.read_text(errors="replace"):
-            raise self.error("the node could not be configured")
+            raise self.error(f"{self._name} has stopped with exit code {self._process.returncode}")
 
     def error(self, text: str) -> NodeError:
         """An error with this text and the end of the log."""
-        lines = self.log.read_text(errors="replace").splitlines()
+        lines = self._printed().splitlines()
         return NodeError("\n".join([f"{text}; the end of its log, {self.log}:", *lines[-15:]]))
+
+    def _printed(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+class NodeProcess(ModuleProcess):
+    """The segmentation node.
+
+    Args:
+        log: file for what it prints.
+        parameters: of the node, beside its image topic.
+    """
+
+    def __init__(self, log: Path, **parameters: Value) -> None:
+        given: dict[str, Any] = {"image_topics": [CAMERA], **parameters}
+        super().__init__("the node", "dfanet_ros.segmentation_node", log, **given)
+
+    def check(self) -> None:
+        """Raises NodeError if the process has ended or its node could not be configured."""
+        super().check()
+        if "cannot configure: " in self._printed():
+            raise self.error("the node could not be configured")
 
 
 def prepare_process() -> None:

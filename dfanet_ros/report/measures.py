@@ -32,10 +32,31 @@ def measures(confusion: ConfusionMatrix, labels: LabelSet) -> dict[str, Any]:
     }
 
 
+def class_lines(confusion: ConfusionMatrix, labels: LabelSet) -> list[str]:
+    """Each class's name and IoU in percent, as commands print it."""
+    width = max(map(len, labels.names))
+    return [f"{name:{width}}  {iou:6.2f}" for name, iou in zip(labels.names, confusion.iou(), strict=True)]
+
+
+def measure_lines(confusion: ConfusionMatrix) -> list[str]:
+    """The four measures in percent, as commands print them; scripts read the last one, `mIoU: 57.31`."""
+    return [
+        f"fIoU: {confusion.frequency_weighted_iou():.2f}",
+        f"mean accuracy: {confusion.mean_accuracy():.2f}",
+        f"pixel accuracy: {confusion.pixel_accuracy():.2f}",
+        f"mIoU: {confusion.miou():.2f}",
+    ]
+
+
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write the values as a JSON file, where what is not finite is null: JSON has no such numbers."""
+    """Write the values as a JSON file, as `as_json` gives them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_plain(values), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(as_json(values, indent=2) + "\n", encoding="utf-8")
+
+
+def as_json(values: Mapping[str, Any], indent: int | None = None) -> str:
+    """The values as JSON, where what is not finite is null: JSON has no such numbers."""
+    return json.dumps(_plain(values), indent=indent, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

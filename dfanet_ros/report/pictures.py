@@ -26,10 +26,7 @@ def compare(image: Picture, truth: Ids, predicted: Ids, labels: LabelSet) -> dic
     sizes = image.shape[:2], truth.shape, predicted.shape
     if len(set(sizes)) > 1:
         raise ValueError(f"frame, label and prediction are {', '.join(map(str, sizes))}: they must be one size")
-    height, width = truth.shape
-    if width > MOST_WIDTH:
-        size = max(1, round(height * MOST_WIDTH / width)), MOST_WIDTH
-        image, truth, predicted = resize_frame(image, size), resize_labels(truth, size), resize_labels(predicted, size)
+    image, truth, predicted = shrink(image), shrink_ids(truth), shrink_ids(predicted)
     palette = labels.palette()
     return {
         "frame": image,
@@ -37,6 +34,20 @@ def compare(image: Picture, truth: Ids, predicted: Ids, labels: LabelSet) -> dic
         "prediction": paint(predicted, palette),
         "wrong pixels": mark_wrong(image, truth, predicted),
     }
+
+
+def shrink(image: Picture) -> Picture:
+    """The frame, at most `MOST_WIDTH` wide."""
+    return resize_frame(image, _shown_size(image)) if image.shape[1] > MOST_WIDTH else image
+
+
+def shrink_ids(ids: Ids) -> Ids:
+    """The ids of such a frame."""
+    return resize_labels(ids, _shown_size(ids)) if ids.shape[1] > MOST_WIDTH else ids
+
+
+def _shown_size(pixels: NDArray[np.uint8]) -> tuple[int, int]:
+    return max(1, round(pixels.shape[0] * MOST_WIDTH / pixels.shape[1])), MOST_WIDTH
 
 
 def mark_wrong(image: Picture, truth: Ids, predicted: Ids) -> Picture:

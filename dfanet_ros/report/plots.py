@@ -30,28 +30,41 @@ def iou_bars(labels: LabelSet, iou: NDArray[np.float64], order: Literal["iou", "
         iou: of each in percent, (classes,); NaN where it neither occurs nor is predicted.
         order: from the best class to the worst, or as in `labels`.
     """
-    places = np.argsort(-iou, kind="stable") if order == "iou" else np.arange(len(labels))  # NaN comes last
-    figure, axes = _figure(WIDTH, 1.1 + 0.34 * len(labels))
-    for row, number in enumerate(places.tolist()):
-        known = bool(np.isfinite(iou[number]))
-        if known:
-            color = tuple(channel / 255 for channel in labels.labels[number].color)
-            axes.barh(row, iou[number], height=0.72, color=color, edgecolor=FAINT, linewidth=0.6)
-        words = f"{iou[number]:.1f}" if known else "not in these frames"
-        left = iou[number] if known else 0
-        style: dict[str, Any] = {"fontsize": TEXT, "color": INK} if known else {"fontsize": SMALL, "color": FAINT}
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over the dashed line
-        axes.text(left + 1, row, words, va="center", bbox=box, **style)
+    figure, axes = _class_bars(labels, iou, order == "iou", 100)
     if not np.isnan(iou).all():
         axes.axvline(float(np.nanmean(iou)), color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-    axes.set_yticks(range(len(labels)), [labels.names[number] for number in places], parse_math=False)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.set_xlim(0, 114)  # room for the value beside a bar of 100
     axes.set_xticks(range(0, 101, 20))
     axes.set_xlabel("IoU in percent (dashed: mean)", fontsize=TEXT)
+    return figure
+
+
+def share_bars(labels: LabelSet, shares: NDArray[np.float64]) -> Figure:
+    """A bar in its colour for each class: its share of the pixels in percent, (classes,), from the largest on."""
+    figure, axes = _class_bars(labels, shares, True, max(1.0, float(np.nanmax(shares, initial=0))))
+    axes.set_xlabel("percent of the pixels", fontsize=TEXT)
+    return figure
+
+
+def _class_bars(labels: LabelSet, values: NDArray[np.float64], ranked: bool, top: float) -> tuple[Figure, Axes]:
+    """Bars of percentages of at most `top`."""
+    places = np.argsort(-values, kind="stable") if ranked else np.arange(len(labels))  # NaN comes last
+    figure, axes = _figure(WIDTH, 1.1 + 0.34 * len(labels))
+    for row, number in enumerate(places.tolist()):
+        known = bool(np.isfinite(values[number]))
+        if known:
+            color = tuple(channel / 255 for channel in labels.labels[number].color)
+            axes.barh(row, values[number], height=0.72, color=color, edgecolor=FAINT, linewidth=0.6)
+        words = f"{values[number]:.1f}" if known else "not in these frames"
+        left = values[number] if known else 0
+        style: dict[str, Any] = {"fontsize": TEXT, "color": INK} if known else {"fontsize": SMALL, "color": FAINT}
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over the dashed line
+        axes.text(left + top / 100, row, words, va="center", bbox=box, **style)
+    axes.set_yticks(range(len(labels)), [labels.names[number] for number in places], parse_math=False)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.set_xlim(0, 1.14 * top)  # room for the value beside the longest bar
     axes.tick_params(axis="y", length=0)
     axes.spines[["left", "right", "top"]].set_visible(False)
-    return figure
+    return figure, axes
 
 
 def confusion_map(labels: LabelSet, counts: NDArray[np.int64]) -> Figure:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from dfanet_ros.host import blend, paint
 from dfanet_ros.label_set import UNLABELLED, LabelSet
 from dfanet_ros.metrics import ConfusionMatrix
 from dfanet_ros.report.curves import Curve
 from dfanet_ros.report.page import Image, Row, Section, Table
-from dfanet_ros.report.pictures import NOT_LABELLED, WRONG, Ids, Picture, compare, encode_png
+from dfanet_ros.report.pictures import NOT_LABELLED, WRONG, Ids, Picture, compare, encode_png, shrink, shrink_ids
 from dfanet_ros.report.plots import confusion_map, iou_bars, png, training_curves
 
 
@@ -91,6 +92,21 @@ def frames_section(heading: str, text: str, frames: Sequence[ComparedFrame], lab
     seen = {number for frame in frames for ids in (frame.truth, frame.predicted) for number in np.unique(ids).tolist()}
     legend = [label for number, label in enumerate(labels.labels) if number in seen]
     legend += [WRONG, NOT_LABELLED] if UNLABELLED in seen else [WRONG]
+    return Section(heading, text, legend=legend, rows=rows)
+
+
+def predictions_section(
+    heading: str, text: str, frames: Sequence[tuple[str, Picture, Ids]], labels: LabelSet
+) -> Section:
+    """Frames, each with its caption, RGB and predicted ids; the prediction beside and over them."""
+    rows = []
+    for caption, image, predicted in frames:
+        small, colors = shrink(image), paint(shrink_ids(predicted), labels.palette())
+        pictures = {"frame": small, "prediction": colors, "overlay": blend(small, colors, 0.5)}
+        images = [Image(encode_png(picture), f"{caption}: {name}", name) for name, picture in pictures.items()]
+        rows.append(Row(caption, images))
+    seen = {number for _, _, predicted in frames for number in np.unique(predicted).tolist()}
+    legend = [label for number, label in enumerate(labels.labels) if number in seen]
     return Section(heading, text, legend=legend, rows=rows)
 
 

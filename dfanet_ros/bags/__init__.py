@@ -1,0 +1,17 @@
+"""rosbag2 bags without ROS: read, also what is left of damaged ones, and written."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+
+class BagError(ValueError):
+    """A bag, or a part of it, that cannot be used; the text says which and why."""
+
+
+def require(command: str, *packages: str) -> None:
+    """End with a sentence if a package that the command needs is not installed."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        sys.exit(f"error: {command} needs {' and '.join(missing)}: pip install {' '.join(missing)}")
