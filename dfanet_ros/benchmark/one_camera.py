@@ -1,10 +1,8 @@
-"""What the node costs beside its network: `python -m dfanet_ros.benchmark` prints a Markdown table."""
+"""What the node costs beside its network, with one camera."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -19,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from dfanet_ros.checkpoint import load_checkpoint
-from dfanet_ros.demo.node_process import NodeError, NodeProcess, prepare_process
+from dfanet_ros.demo.node_process import NodeProcess, prepare_process
 from dfanet_ros.demo.serialized import serialized
 from dfanet_ros.demo.session import MASK, Session
 from dfanet_ros.frame import Frame
@@ -33,17 +31,10 @@ PAUSE = 0.3  # seconds after which PyTorch's threads no longer wait for work, wh
 Times = dict[tuple[str, tuple[int, int]], list[float]]  # in ms, by what was measured and the size
 
 
-def main() -> None:
-    """Measure and print; exit code 1 with a sentence if the node cannot be measured."""
-    arguments = _arguments()
-    try:
-        segmenter, times = measure(arguments)
-    except (ValueError, OSError, NodeError) as error:
-        sys.exit(f"benchmark: {error}")
-    print(f"{segmenter}")
-    print(f"{_machine(segmenter.device)}; medians of {arguments.rounds} interleaved rounds")
-    print()
-    print(table(times, segmenter.input_size))
+def run(arguments: argparse.Namespace) -> tuple[Segmenter, str]:
+    """Measure; gives what segments, and a Markdown table."""
+    segmenter, times = measure(arguments)
+    return segmenter, table(times, segmenter.input_size)
 
 
 def measure(arguments: argparse.Namespace) -> tuple[Segmenter, Times]:
@@ -143,41 +134,3 @@ def table(times: Times, input_size: tuple[int, int]) -> str:
 
 def _size(size: tuple[int, int]) -> str:
     return f"{size[1]} x {size[0]}"
-
-
-def _machine(device: torch.device) -> str:
-    cores = len(os.sched_getaffinity(0))
-    gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
-    return f"{_processor()}, {cores} cores{gpu}; PyTorch {torch.__version__}, Python {platform.python_version()}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m dfanet_ros.benchmark",
-        description="Measures the network, the segmenter and the node over DDS, and prints a Markdown table.",
-    )
-    parser.add_argument(
-        "--weights", default="", help="a .safetensors file or the name of shipped weights; default: the node's"
-    )
-    parser.add_argument("--input-height", type=int, default=512, help="of the network's input")
-    parser.add_argument("--input-width", type=int, default=1024, help="of the network's input")
-    parser.add_argument("--device", default="auto", help="as the node's parameter")
-    parser.add_argument("--precision", default="auto", help="as the node's parameter")
-    parser.add_argument("--rounds", type=int, default=10, help="more rounds, steadier medians")
-    arguments = parser.parse_args()
-    if arguments.rounds < 1:
-        parser.error(f"--rounds is {arguments.rounds}, but has to be at least 1")
-    return arguments
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""What the node costs: `python -m dfanet_ros.benchmark` prints a Markdown table."""
