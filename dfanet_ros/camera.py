@@ -74,13 +74,11 @@ class Camera:
         self._subscriptions: list[Subscription[Any]] = []
         self._due = 0.0
         self._last_refusal = -REFUSAL_PERIOD
-        self._last_image = time.monotonic()
 
     def subscribe(self) -> None:
         """Begin to receive."""
         # Not the node's clock: where simulated time stands still, silence has to be reported all the more.
-        self._last_image = time.monotonic()
-        self.recorder.restart(self._last_image)
+        self.recorder.restart(time.monotonic())
         create = self._node.create_subscription
         kind = CompressedImage if self._is_compressed else Image
         self._subscriptions = [
@@ -113,7 +111,7 @@ class Camera:
     @property
     def silence(self) -> float:
         """Seconds since the last image, by the wall's clock."""
-        return time.monotonic() - self._last_image
+        return self.recorder.silence(time.monotonic())
 
     def describe_silence(self) -> str:
         """Why there may be no images, in a sentence."""
@@ -134,11 +132,12 @@ class Camera:
         )
 
     def _receive(self, message: AnyImage) -> None:
-        self._last_image = now = time.monotonic()
+        now = time.monotonic()
         self.counters.received += 1
         self.recorder.arrived(now)
         if not self.outputs.wanted:
             self.counters.unwanted += 1
+            self.outputs.publish_info(message.header, self.info)
         elif self.max_rate and now < self._due:
             self.counters.throttled += 1
         else:

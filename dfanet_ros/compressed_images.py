@@ -5,24 +5,26 @@ from __future__ import annotations
 import re
 import sys
 from array import array
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage
-from std_msgs.msg import Header
 
 from dfanet_ros.frame import Frame
 from dfanet_ros.image_messages import BadImage, mono8_from_mono16
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CompressedImage
+    from std_msgs.msg import Header
 
 MAX_PIXELS = 2**26  # of a JPEG or PNG: 8192 x 8192, 192 MiB in colour
 
 # Grey or colour, 8 or 16 bits, without alpha; not turned as EXIF says, for camera_info describes the pixels as stored.
 _AS_STORED = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 
-# By pixels and kind. PNG has no "mono8" at the end: thus it is in compressed_image_transport.
-_FORMATS = {
+# What a message's `format` is, by pixels and kind. PNG without "mono8" at the end: so does compressed_image_transport.
+FORMATS = {
     ("mono8", "png"): "mono8; png compressed ",
     ("rgb8", "png"): "rgb8; png compressed bgr8",
     ("mono8", "jpeg"): "mono8; jpeg compressed mono8",
@@ -45,10 +47,10 @@ _JPEG_END = b"\xff\xd9"
 
 
 class CompressedMessage(Protocol):
-    """The fields of sensor_msgs/CompressedImage that are read here."""
+    """The fields of sensor_msgs/CompressedImage that are read here; see `ImageMessage`."""
 
     format: str
-    data: array[int]
+    data: array[int] | NDArray[np.uint8]
 
 
 def frame_from_compressed(message: CompressedMessage) -> Frame:
@@ -79,7 +81,18 @@ def frame_from_compressed(message: CompressedMessage) -> Frame:
 def compressed_from_pixels(
     pixels: NDArray[np.uint8], encoding: str, header: Header, kind: str, jpeg_quality: int = 95
 ) -> CompressedImage:
-    """A compressed image message with the given header.
+    """A compressed image message with the given header; for the rest, see `compress`."""
+    from sensor_msgs.msg import CompressedImage  # not at the top: bags are read and written without ROS
+
+    encoded = compress(pixels, encoding, kind, jpeg_quality)
+    # Assigning an array('B') skips rclpy's check of every element.
+    data = array("B")
+    data.frombytes(encoded.data.cast("B"))
+    return CompressedImage(header=header, format=FORMATS[encoding, kind], data=data)
+
+
+def compress(pixels: NDArray[np.uint8], encoding: str, kind: str, jpeg_quality: int = 95) -> NDArray[np.uint8]:
+    """The bytes of an image file, (N,) uint8.
 
     Args:
         pixels: (H, W) uint8 with encoding `mono8`, or (H, W, 3) uint8 with `rgb8`.
@@ -90,7 +103,7 @@ def compressed_from_pixels(
     Raises:
         ValueError: another encoding or kind, or OpenCV cannot write it (a JPEG has at most 65500 pixels a side).
     """
-    if (encoding, kind) not in _FORMATS:
+    if (encoding, kind) not in FORMATS:
         raise ValueError(f"{encoding} pixels as {kind}: they have to be mono8 or rgb8, and become png or jpeg")
     ordered = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if encoding == "rgb8" else pixels
     options = _PNG_OPTIONS if kind == "png" else [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]
@@ -100,10 +113,7 @@ def compressed_from_pixels(
         done = False
     if not done:
         raise ValueError(f"OpenCV cannot write pixels of shape {pixels.shape} as {kind}")
-    # Assigning an array('B') skips rclpy's check of every element.
-    data = array("B")
-    data.frombytes(encoded.data.cast("B"))
-    return CompressedImage(header=header, format=_FORMATS[encoding, kind], data=data)
+    return encoded
 
 
 def _cannot_decode(message: CompressedMessage) -> str:

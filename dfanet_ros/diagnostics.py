@@ -22,6 +22,7 @@ MEBIBYTE = 2**20
 
 # Whatever else becomes of a frame is as somebody wanted it.
 _FAULTS = {"refused": "could not be read", "failed": "could not be segmented"}
+_BY_ANOTHER_CLOCK = ": the images seem to be stamped by another clock (use_sim_time?)"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,11 @@ class Recorder:
         with self._lock:
             self._last_arrival = self._advanced(now)
             self._arrivals.append(self._last_arrival)
+
+    def silence(self, now: float) -> float:
+        """Seconds since the last frame; since the beginning where none has come."""
+        with self._lock:
+            return max(0.0, now - self._last_arrival)
 
     def published(self, now: float, latency: float) -> None:
         """A result has gone out, `latency` seconds after the image's stamp; NaN if it has none."""
@@ -212,6 +218,7 @@ class NetworkFacts:
         input_size: (height, width) that frames are resized to.
         device: `cpu`, `cuda`, `cuda:1`, ...
         precision: `fp32`, `fp16` or `bf16`.
+        engine: what runs it, and why that.
         gpu_memory: (free, total) bytes, as torch.cuda.mem_get_info gives them; None on the CPU.
     """
 
@@ -221,6 +228,7 @@ class NetworkFacts:
     input_size: tuple[int, int]
     device: str
     precision: str
+    engine: str
     gpu_memory: tuple[int, int] | None = None
 
 
@@ -245,6 +253,7 @@ def network_status(node: str, hardware_id: str, state: str, facts: NetworkFacts 
         "input height x width": f"{height} x {width}",
         "device": facts.device,
         "precision": facts.precision,
+        "engine": facts.engine,
     }
     if facts.gpu_memory is not None:
         free, total = facts.gpu_memory
@@ -278,9 +287,11 @@ def _findings(measured: Measured, thresholds: Thresholds, wanted: bool) -> list[
         if latency > limit:
             late = f"latency p99 is {1000 * latency:.0f} ms, over {1000 * limit:g} ms"
             if latency > OTHER_CLOCK:
-                late += ": the images seem to be stamped by another clock (use_sim_time?)"
+                late += _BY_ANOTHER_CLOCK
             findings.append((level, late))
             break
+    if latency < -OTHER_CLOCK:
+        findings.append((DiagnosticStatus.WARN, f"latency p99 is {1000 * latency:.0f} ms{_BY_ANOTHER_CLOCK}"))
     return findings
 
 

@@ -8,15 +8,17 @@ images whose step is no multiple of the pixel's size, and its builds for NumPy 1
 from __future__ import annotations
 
 from array import array
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image
-from std_msgs.msg import Header
 
 from dfanet_ros.frame import RGB_CHANNELS, Frame
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import Image
+    from std_msgs.msg import Header
 
 # OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by its first two rows.
 _BAYER = {
@@ -49,14 +51,14 @@ class BadImage(ValueError):
 
 
 class ImageMessage(Protocol):
-    """The fields of sensor_msgs/Image that are read here."""
+    """The fields of sensor_msgs/Image that are read here; the bytes are rclpy's array or, from a bag, NumPy's."""
 
     height: int
     width: int
     encoding: str
     is_bigendian: int
     step: int
-    data: array[int]
+    data: array[int] | NDArray[np.uint8]
 
 
 def frame_from_message(message: ImageMessage) -> Frame:
@@ -92,14 +94,19 @@ def frame_from_message(message: ImageMessage) -> Frame:
 
 def message_from_pixels(pixels: NDArray[np.uint8], encoding: str, header: Header) -> Image:
     """An image message of (H, W) or (H, W, channels) uint8, rows packed, with the given header."""
-    height, width = pixels.shape[:2]
-    message = Image(header=header, height=height, width=width, encoding=encoding)
-    message.step = pixels.nbytes // height
+    from sensor_msgs.msg import Image  # not at the top: bags are read and written without ROS
+
     # Assigning an array('B') skips rclpy's check of every element, which takes longer than the network.
     data = array("B")
     data.frombytes(np.ascontiguousarray(pixels).data.cast("B"))
-    message.data = data
-    return message
+    return Image(header=header, data=data, **image_fields(pixels, encoding))
+
+
+def image_fields(pixels: NDArray[np.uint8], encoding: str) -> dict[str, Any]:
+    """The fields of an image message of (H, W) or (H, W, channels) uint8, rows packed, but for header and data."""
+    height, width = pixels.shape[:2]
+    step = pixels.nbytes // height
+    return {"height": height, "width": width, "encoding": encoding, "is_bigendian": 0, "step": step}
 
 
 def mono8_from_mono16(pixels: NDArray[np.uint8], big_endian: bool) -> NDArray[np.uint8]:

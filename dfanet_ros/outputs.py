@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from typing import Any
 
 from rclpy.node import Node
@@ -96,7 +97,12 @@ class Outputs:
             if compressed:
                 kind = "jpeg" if name == "overlay" else "png"
                 self._compressed[name].publish(compressed_from_pixels(values, encoding, header, kind, jpeg_quality))
+        self.publish_info(header, info)
+
+    def publish_info(self, header: Header, info: CameraInfo | None) -> None:
+        """Publish the camera's calibration, if it is known and somebody subscribes to it; from any thread."""
         if info is not None and self._camera_info.get_subscription_count():
+            info = copy(info)  # another thread may be giving it the header of another frame
             info.header = header
             self._camera_info.publish(info)
 

@@ -8,6 +8,7 @@ from typing import Any
 # Repeated here, and held equal by a test, so that launch files read the table without loading PyTorch.
 NETWORKS = ("dfanet",)
 BACKBONES = ("xception_a", "xception_b")
+ENGINES = ("torch", "cuda_graph", "onnxruntime", "openvino", "tensorrt")
 Value = str | bool | int | float | list[str]
 
 OUTPUTS = ("mask", "color_mask", "overlay", "confidence")
@@ -116,6 +117,12 @@ PARAMETERS: tuple[Parameter, ...] = (
         "auto",
         "Arithmetic of the network; auto: fp16 on CUDA, fp32 on the CPU (which has no fp16).",
         choices=("auto", "fp32", "fp16", "bf16"),
+    ),
+    Parameter(
+        "engine",
+        "torch",
+        "What runs the network; auto: the fastest that is installed.",
+        choices=("auto", *ENGINES),
     ),
     Parameter(
         "batch_wait",

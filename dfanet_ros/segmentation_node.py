@@ -7,8 +7,9 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from socket import gethostname
@@ -30,7 +31,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
-from rclpy.time import Time
+from std_msgs.msg import Header
 
 from dfanet_ros.camera import SILENCE, AnyImage, Camera
 from dfanet_ros.diagnostics import NetworkFacts, Thresholds, camera_status, network_status
@@ -39,7 +40,7 @@ from dfanet_ros.label_set import LabelSet
 from dfanet_ros.newest import Newest
 from dfanet_ros.outputs import Outputs
 from dfanet_ros.parameters import PARAMETERS, Parameter
-from dfanet_ros.segmenter import Segmenter, find_weights, load_segmenter
+from dfanet_ros.segmenter import Segmentation, Segmenter, find_weights, load_segmenter
 from dfanet_ros.style import Style
 from dfanet_ros.topics import output_namespace, refuse_clashes
 
@@ -70,6 +71,7 @@ class SegmentationNode(LifecycleNode):
         self._newest: Newest[AnyImage] = Newest()
         self._worker = ThreadPoolExecutor(1, "worker")
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnosed = self.get_clock().now()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timers = [
             self.create_timer(SILENCE, self._report_silence, clock=steady),
@@ -160,6 +162,7 @@ class SegmentationNode(LifecycleNode):
             input_size=(values["input_height"], values["input_width"]),
             device=values["device"],
             precision=values["precision"],
+            engine=values["engine"],
         )
         segmenter.warm_up(batch)
         return segmenter
@@ -264,30 +267,38 @@ class SegmentationNode(LifecycleNode):
         messages = self._newest.take(len(self.cameras), self.values["batch_wait"])
         if not messages:
             return  # the job of an earlier one has taken them
+        assert self._segmenter is not None
         frames: dict[int, Frame] = {}
         for number, message in messages.items():
-            if (frame := self.cameras[number].frame(message)) is not None:
-                frames[number] = frame
-        try:
-            self._segment(frames, messages)
-        except Exception:  # the node has to outlive whatever a frame may cause
-            for number in frames:
-                self.cameras[number].counters.failed += 1
-            self.get_logger().error(f"a batch was dropped:\n{traceback.format_exc()}", throttle_duration_sec=5.0)
+            with self._outliving(number):
+                if (frame := self.cameras[number].frame(message)) is not None:
+                    frames[number] = frame
+        results: list[Segmentation] = []  # remains so if the batch fails
+        with self._outliving(*frames):
+            results = self._segmenter.segment([*frames.values()])
+        for number, result in zip(frames, results, strict=False):
+            with self._outliving(number):  # of one camera only: the others' results are published all the same
+                self._publish(self.cameras[number], messages[number].header, result)
 
-    def _segment(self, frames: dict[int, Frame], messages: dict[int, AnyImage]) -> None:
-        assert self._segmenter is not None
+    @contextmanager
+    def _outliving(self, *numbers: int) -> Iterator[None]:
+        """The node outlives whatever these cameras' frames may cause; they are counted as failed."""
+        try:
+            yield
+        except Exception:
+            for number in numbers:
+                self.cameras[number].counters.failed += 1
+            self.get_logger().error(f"frames were dropped:\n{traceback.format_exc()}", throttle_duration_sec=5.0)
+
+    def _publish(self, camera: Camera, header: Header, result: Segmentation) -> None:
         values, style = self.values, self._style
-        results = self._segmenter.segment(list(frames.values()))
-        for number, result in zip(frames, results, strict=True):
-            camera, header = self.cameras[number], messages[number].header
-            styled = result if style is None else result.styled(style)
-            camera.outputs.publish(styled, header, values["overlay_opacity"], values["jpeg_quality"], camera.info)
-            camera.counters.published += 1
-            now = self.get_clock().now()
-            stamp = Time.from_msg(header.stamp, now.clock_type)
-            latency = (now - stamp).nanoseconds / 1e9 if stamp.nanoseconds else math.nan  # 0: not stamped at all
-            camera.recorder.published(time.monotonic(), latency)
+        styled = result if style is None else result.styled(style)
+        camera.outputs.publish(styled, header, values["overlay_opacity"], values["jpeg_quality"], camera.info)
+        camera.counters.published += 1
+        # Not by rclpy's Time, which has no room for stamps before 0.
+        stamp = 1_000_000_000 * header.stamp.sec + header.stamp.nanosec
+        latency = (self.get_clock().now().nanoseconds - stamp) / 1e9 if stamp else math.nan  # 0: not stamped at all
+        camera.recorder.published(time.monotonic(), latency)
 
     # Reports
 
@@ -302,8 +313,11 @@ class SegmentationNode(LifecycleNode):
         thresholds = Thresholds(**{field.name: values[field.name] for field in fields(Thresholds)})
         array = DiagnosticArray()
         array.header.stamp = now.to_msg()
+        gone_back, self._diagnosed = now < self._diagnosed, now
         array.status = [network_status(name, host, self._lifecycle, self._facts())]
         for camera in self.cameras:
+            if gone_back:  # simulated time has, as when a bag is played again: latencies across that are none
+                camera.recorder.restart(time.monotonic())
             wanted, totals = camera.outputs.wanted, vars(camera.counters)
             measured = camera.recorder.measured(time.monotonic(), totals, wanted)
             array.status.append(
@@ -328,6 +342,7 @@ class SegmentationNode(LifecycleNode):
             input_size=segmenter.input_size,
             device=str(segmenter.device),
             precision=segmenter.precision,
+            engine=str(segmenter.engine),
             gpu_memory=segmenter.memory(),
         )
 
@@ -353,7 +368,7 @@ def main() -> None:
     executor.add_node(node)
     if node.values["autostart"]:
         executor.create_task(node.start)
-    receiver = Thread(target=receive, args=(executor, stop), name="receiver")
+    receiver = Thread(target=receive, args=(node, executor, stop), name="receiver")
     receiver.start()
     stop.wait()
     # In the receiver's thread, which uses what is taken away.
@@ -365,12 +380,21 @@ def main() -> None:
     node.destroy_node()
 
 
-def receive(executor: SingleThreadedExecutor, stop: Event) -> None:
-    """Let messages arrive until ROS is shut down, be it by us or from outside."""
+def receive(node: LifecycleNode, executor: SingleThreadedExecutor, stop: Event) -> None:
+    """Let messages arrive until ROS is shut down, be it by us or from outside.
+
+    rclpy raises errors of its own at messages that it does not expect (a time before 0 on /clock, a parameter of an
+    unknown type): they are logged, and the node goes on.
+    """
     try:
-        executor.spin()
-    except ExternalShutdownException:
-        pass
+        while rclpy.ok():
+            try:
+                executor.spin()
+            except ExternalShutdownException:
+                break
+            except Exception:
+                node.get_logger().error(f"a message was dropped:\n{traceback.format_exc()}", throttle_duration_sec=5.0)
+                time.sleep(0.01)  # should it happen for ever, something is left of the processor
     finally:
         stop.set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,19 @@ from dfanet_ros.network.dfanet import DFANet
 
 # Both sides of every test over DDS, before a participant is made: see "Large images" in the README.
 os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "LARGE_DATA"
+
+SKIPS_WITHOUT_ROS = re.compile(r'^pytest\.importorskip\("(rclpy|\w+_msgs)"', re.MULTILINE)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "ros: needs ROS 2, so that `make test ROS=jazzy` runs it too")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        # Not item.path, which the pytest of Ubuntu 22.04 (Humble) does not have.
+        if SKIPS_WITHOUT_ROS.search(Path(item.module.__file__).read_text()):
+            item.add_marker(pytest.mark.ros)
 
 
 def lively_network(num_classes: int = 11, seed: int = 0, **options: object) -> DFANet:

@@ -40,13 +40,18 @@ def next_domain() -> int:
 
 
 class NodeProcess:
-    """`python -m dfanet_ros.segmentation_node` with parameters, as a context manager; its output is kept."""
+    """`python -m dfanet_ros.segmentation_node` with parameters, as a context manager; its output is kept.
 
-    def __init__(self, domain: int, log: Path, *ros_arguments: str, **parameters: Any) -> None:
+    `module` names another module whose node is to run.
+    """
+
+    def __init__(
+        self, domain: int, log: Path, *ros_arguments: str, module: str = "segmentation_node", **parameters: Any
+    ) -> None:
         self.log = log
         arguments = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "dfanet_ros.segmentation_node", "--ros-args", *ros_arguments, *arguments],
+            [sys.executable, "-m", f"dfanet_ros.{module}", "--ros-args", *ros_arguments, *arguments],
             stdout=log.open("w"),
             stderr=subprocess.STDOUT,
             env={**os.environ, "ROS_DOMAIN_ID": str(domain), "FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"},

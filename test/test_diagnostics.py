@@ -41,7 +41,16 @@ WELL = Measured(
     counts={"received": 300, "published": 149, "superseded": 151, "refused": 0, "failed": 0},
 )
 TOTALS = {"received": 9000, "published": 4470, "superseded": 4529, "refused": 1, "failed": 0}
-FACTS = NetworkFacts("camvid", "dfanet with xception_a", 11, (512, 1024), "cuda", "fp16", (6 * 2**30, 8 * 2**30))
+FACTS = NetworkFacts(
+    weights="camvid",
+    network="dfanet with xception_a",
+    classes=11,
+    input_size=(512, 1024),
+    device="cuda",
+    precision="fp16",
+    engine="torch (asked for)",
+    gpu_memory=(6 * 2**30, 8 * 2**30),
+)
 
 
 def feed(recorder: Recorder, start: float, stop: float, rate: float, latency: float = 0.1) -> None:
@@ -140,6 +149,15 @@ def test_results_without_a_latency_are_counted_all_the_same() -> None:
     assert math.isnan(measured.latency_p50) and math.isnan(measured.latency_p99)
     recorder.published(START + 2, 0.3)
     assert recorder.measured(START + 2, {}).latency_p50 == pytest.approx(0.3)
+
+
+def test_silence_is_known_between_two_measures() -> None:
+    recorder = Recorder()
+    recorder.restart(START)
+    assert recorder.silence(START + 3) == 3
+    recorder.arrived(START + 4)
+    assert recorder.silence(START + 4.5) == 0.5
+    assert recorder.silence(START + 3.9) == 0  # a thread that comes late
 
 
 def test_what_is_older_than_the_window_is_forgotten() -> None:
@@ -284,6 +302,11 @@ def test_a_camera_that_does_well() -> None:
         ({"latency_p99": 2.0}, WARN, "latency p99 is 2000 ms, over 500 ms"),
         ({"latency_p99": 2.1}, ERROR, "latency p99 is 2100 ms, over 2000 ms"),
         ({"latency_p99": -3.0}, OK, "segmenting 14.9 Hz"),
+        (
+            {"latency_p99": -90.0},
+            WARN,
+            "latency p99 is -90000 ms: the images seem to be stamped by another clock (use_sim_time?)",
+        ),
         ({"latency_p99": math.nan}, OK, "segmenting 14.9 Hz"),
         (
             {"latency_p99": 90.0},
@@ -380,6 +403,7 @@ def test_a_network_on_cuda() -> None:
         "input height x width": "512 x 1024",
         "device": "cuda",
         "precision": "fp16",
+        "engine": "torch (asked for)",
         "GPU memory used (MiB)": "2048",
         "GPU memory total (MiB)": "8192",
     }

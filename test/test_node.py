@@ -196,14 +196,14 @@ def test_newest_frame_wins_and_every_frame_is_accounted_for(weights: Path, tmp_p
             peer.spin_for(0.1)
         peer.subscribe(topic)
         peer.exchange(publisher, image, topic)
-        peer.received[topic].clear()
+        before = image.header.stamp.sec  # whose mask may come again, if it was sent again
         sent = []
         for _ in range(60):
             sent.append(peer.stamp(image).header.stamp.sec)
             publisher.publish(image)
             peer.spin_for(0.002)
         assert peer.spin_until(lambda: peer.result(image, topic)), "the last frame has to be segmented"
-        stamps = [mask.header.stamp.sec for mask in peer.received[topic]]
+        stamps = [mask.header.stamp.sec for mask in peer.received[topic] if mask.header.stamp.sec != before]
         assert stamps == sorted(set(stamps)) and set(stamps) <= set(sent)
         assert stamps[-1] == sent[-1]
         assert node.stop() == 0

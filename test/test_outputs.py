@@ -40,10 +40,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def node_and_peer(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[NodeProcess, Peer]]:
-    """A node with a raw and a compressed camera, and a peer that listens to all of the first."""
+    """A node with two raw and a compressed camera, and a peer that listens to all of the first."""
     domain = next_domain()
     log = tmp_path_factory.mktemp("log") / "node.log"
-    topics = "[/camera/image_raw, /small/image_raw/compressed]"
+    topics = "[/camera/image_raw, /small/image_raw/compressed, /alone/image_raw]"
     with (
         NodeProcess(domain, log, weights=weights, backbone="xception_b", image_topics=topics) as node,
         Peer(domain) as peer,
@@ -163,6 +163,35 @@ def test_calibration_comes_with_the_mask(node_and_peer: tuple[NodeProcess, Peer]
     np.testing.assert_array_equal(given.k, info.k)
 
 
+def test_calibration_alone_comes_for_each_frame_without_the_network(node_and_peer: tuple[NodeProcess, Peer]) -> None:
+    _, peer = node_and_peer
+    topic = "/alone/segmentation/camera_info"
+    peer.subscribe(topic, kind=CameraInfo)
+    peer.subscribe("/diagnostics", kind=DiagnosticArray)
+    images, infos = peer.publisher("/alone/image_raw"), peer.publisher("/alone/camera_info", kind=CameraInfo)
+    assert peer.spin_until(lambda: images.get_subscription_count() and infos.get_subscription_count())
+    given = peer.received[topic]
+    end = time.monotonic() + 20
+    while not given and time.monotonic() < end:  # the node may not know the subscriber at the first ones
+        infos.publish(CameraInfo(height=SIZE[0], width=SIZE[1], k=[float(n) for n in range(9)]))
+        images.publish(peer.stamp(frame(0)))
+        peer.spin_for(0.1)
+    headers = []
+    for seed in range(5):
+        image = peer.stamp(frame(seed))
+        image.header.frame_id = f"alone {seed}"
+        headers.append(image.header)
+        images.publish(image)
+        assert peer.spin_until(lambda: given[-1].header == headers[-1])
+    assert [info.header for info in given[-5:]] == headers
+    assert given[-1].k[8] == 8.0 and (given[-1].height, given[-1].width) == SIZE
+    peer.received["/diagnostics"].clear()
+    assert peer.spin_until(lambda: peer.received["/diagnostics"])
+    statuses = {status.name: status for status in peer.received["/diagnostics"][-1].status}
+    values = {entry.key: entry.value for entry in statuses["segmentation_node: /alone/image_raw"].values}
+    assert values["published"] == "0" and values["unwanted"] == values["received"] and int(values["received"]) >= 6
+
+
 def test_a_class_filter_applies_to_everything(node_and_peer: tuple[NodeProcess, Peer]) -> None:
     _, peer = node_and_peer
     red, ids, _ = blocks(*SIZE, seed=8)
@@ -256,6 +285,7 @@ def test_diagnostics_tell_of_cameras_and_network(node_and_peer: tuple[NodeProces
         "segmentation_node: network",
         "segmentation_node: /camera/image_raw",
         "segmentation_node: /small/image_raw/compressed",
+        "segmentation_node: /alone/image_raw",
     ]
     network = {entry.key: entry.value for entry in statuses()["segmentation_node: network"].values}
     assert network["lifecycle state"] == "active" and network["weights"].endswith("brightness.safetensors")

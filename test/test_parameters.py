@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from dfanet_ros.engines import ENGINES
+from dfanet_ros.engines.torch import DTYPES
 from dfanet_ros.network import NETWORKS
 from dfanet_ros.network.xception import CHANNELS
 from dfanet_ros.parameters import PARAMETERS
-from dfanet_ros.segmenter import DTYPES
 
 TABLE = {parameter.name: parameter for parameter in PARAMETERS}
 
@@ -19,6 +20,7 @@ def test_choices_are_what_there_is() -> None:
     assert TABLE["network"].choices == tuple(NETWORKS)
     assert TABLE["backbone"].choices == tuple(CHANNELS)
     assert TABLE["precision"].choices == ("auto", *DTYPES)
+    assert TABLE["engine"].choices == ("auto", *ENGINES)
 
 
 @pytest.mark.parametrize("name", TABLE)
