@@ -40,6 +40,9 @@ setup(
         "bags": ["jinja2", "matplotlib", "mcap", "rosbags", "tqdm"],
         "demo": ["rosbags", "tqdm"],
         "live": ["aiohttp"],
+        # Engines that `engine:=auto` takes where they are installed.
+        "onnxruntime": ["onnx", "onnxruntime", "onnxscript"],
+        "openvino": ["openvino"],
         "report": ["jinja2", "matplotlib"],
         "test": ["hypothesis", "pytest", "pytest-timeout", "pyyaml", "tqdm"],
     },

@@ -120,9 +120,17 @@ PARAMETERS: tuple[Parameter, ...] = (
     ),
     Parameter(
         "engine",
-        "torch",
+        "auto",
         "What runs the network; auto: the fastest that is installed.",
         choices=("auto", *ENGINES),
+    ),
+    Parameter(
+        "threads",
+        0,
+        "Threads that the network is computed with on the CPU; 0: as many as there are cores, for engine torch one "
+        "less.",
+        minimum=0,
+        maximum=1024,
     ),
     Parameter(
         "batch_wait",

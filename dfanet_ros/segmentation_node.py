@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import sys
@@ -163,6 +164,7 @@ class SegmentationNode(LifecycleNode):
             device=values["device"],
             precision=values["precision"],
             engine=values["engine"],
+            threads=values["threads"],
         )
         segmenter.warm_up(batch)
         return segmenter
@@ -347,6 +349,17 @@ class SegmentationNode(LifecycleNode):
         )
 
 
+class RosLog(logging.Handler):
+    """Brings what the package's modules without ROS log to the node's log."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        super().__init__()
+        self._node = node
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._node.get_logger().info(record.getMessage())
+
+
 def main() -> None:
     """Run the node until it is interrupted; exit code 1 with a sentence if a parameter is wrong."""
     try:
@@ -356,6 +369,9 @@ def main() -> None:
     except (ValueError, RuntimeError) as error:  # RuntimeError: of rcl (arguments)
         rclpy.logging.get_logger("segmentation_node").fatal(str(error))
         sys.exit(1)
+    package_log = logging.getLogger("dfanet_ros")
+    package_log.setLevel(logging.INFO)
+    package_log.addHandler(RosLog(node))
     stop = Event()
 
     def interrupt(number: int, _: object) -> None:

@@ -68,6 +68,7 @@ class Segmenter:
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto`.
         precision: `fp32`, `fp16` (CUDA only), `bf16`, or `auto`.
         engine: what runs the network: one of `dfanet_ros.engines.ENGINES`, or `auto` for the fastest that is installed.
+        threads: that the network is computed with on the CPU; 0: see `dfanet_ros.engines.default_threads`.
 
     Raises:
         ValueError: a device, precision or engine that does not exist here; the sentence says what to do.
@@ -81,6 +82,7 @@ class Segmenter:
         device: str = "auto",
         precision: str = "auto",
         engine: str = "torch",
+        threads: int = 0,
     ) -> None:
         self.info = info
         self.device = resolve_device(device)
@@ -88,7 +90,7 @@ class Segmenter:
         self.input_size = (input_size[0] or info.input_size[0], input_size[1] or info.input_size[1])
         self.engine = choose_engine(engine, self.device, self.precision)
         self._engine = build_engine(
-            self.engine.name, inference_form(network), self.input_size, self.device, self.precision
+            self.engine.name, inference_form(network), self.input_size, self.device, self.precision, threads
         )
         self._pipeline: HostPipeline | DevicePipeline
         if self.device.type == "cpu":
@@ -141,6 +143,7 @@ def load_segmenter(
     device: str = "auto",
     precision: str = "auto",
     engine: str = "torch",
+    threads: int = 0,
 ) -> Segmenter:
     """A segmenter from weights: a file, the name of shipped ones, or empty for those of the network and backbone.
 
@@ -155,7 +158,7 @@ def load_segmenter(
             f"the weights '{path}' are of network {info.network} with backbone {info.backbone}, but network {network} "
             f"with backbone {backbone} was asked for: give the weights of that one, or backbone:={info.backbone}"
         )
-    return Segmenter(model, info, input_size, device, precision, engine)
+    return Segmenter(model, info, input_size, device, precision, engine, threads)
 
 
 def find_weights(weights: str, network: str = "dfanet", backbone: str = "xception_a") -> Path:

@@ -48,6 +48,12 @@ def info_of(network: DFANet, labels: LabelSet = CAMVID, input_size: tuple[int, i
     return WeightsInfo("dfanet", network.options, labels, data_set="random", input_size=input_size)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Engines of all tests and of the nodes that they start in a new folder, not in the user's."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of DFANet B with random weights, for frames of 64 x 96."""

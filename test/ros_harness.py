@@ -49,6 +49,8 @@ class NodeProcess:
         self, domain: int, log: Path, *ros_arguments: str, module: str = "segmentation_node", **parameters: Any
     ) -> None:
         self.log = log
+        if module == "segmentation_node":  # the other engines prepare each new network for some ten seconds
+            parameters = {"engine": "torch", **parameters}
         arguments = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
         self.process = subprocess.Popen(
             [sys.executable, "-m", f"dfanet_ros.{module}", "--ros-args", *ros_arguments, *arguments],

@@ -26,20 +26,7 @@ ROOT = Path(__file__).parent.parent
 CAMVID = Path(os.environ.get("CAMVID", ROOT.parent / "shared" / "camvid"))
 CPU = torch.device("cpu")
 OTHERS = [name for name in ENGINES if name != "torch"]
-SIZES = [(64, 96), (90, 122)]  # the second divides by no stride
-
-
-@pytest.fixture(autouse=True, scope="module")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Engines of all tests of this file in one new folder, not in the user's."""
-    path = tmp_path_factory.mktemp("cache")
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(path)
-    yield path
-    if before is None:
-        del os.environ["XDG_CACHE_HOME"]
-    else:
-        os.environ["XDG_CACHE_HOME"] = before
+SIZE = (90, 122)  # divides by no stride
 
 
 def device_for(name: str, precision: str = "fp32") -> torch.device:
@@ -56,24 +43,23 @@ def device_for(name: str, precision: str = "fp32") -> torch.device:
     pytest.skip(why)
 
 
-def both(name: str, size: tuple[int, int], seed: int = 0) -> tuple[Engine, Engine]:
+def both(name: str) -> tuple[Engine, Engine]:
     """An engine of that name, and PyTorch's in float32 on the CPU, for the same random network."""
     device = device_for(name)
-    network = inference_form(lively_network(backbone="xception_b", seed=seed))
-    reference = build_engine("torch", copy.deepcopy(network), size, CPU, "fp32")
-    return build_engine(name, network, size, device, "fp32"), reference
+    network = inference_form(lively_network(backbone="xception_b", backbones=2))
+    reference = build_engine("torch", copy.deepcopy(network), SIZE, CPU, "fp32")
+    return build_engine(name, network, SIZE, device, "fp32"), reference
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", OTHERS)
-def test_logits_are_those_of_pytorch(name: str, size: tuple[int, int]) -> None:
-    engine, reference = both(name, size)
+def test_logits_are_those_of_pytorch(name: str) -> None:
+    engine, reference = both(name)
     device = device_for(name)
     random = torch.Generator().manual_seed(1)
     kept = []
     with torch.inference_mode():
         for batch in (1, 3, 1):
-            images = torch.randn(batch, 3, *size, generator=random)
+            images = torch.randn(batch, 3, *SIZE, generator=random)
             expected, given = reference.logits(images), engine.logits(images.to(device))
             assert given.shape == expected.shape
             torch.testing.assert_close(given.cpu().float(), expected, rtol=0, atol=1e-4 * expected.abs().max().item())
@@ -161,6 +147,26 @@ def test_the_segmenter_names_its_engine() -> None:
     assert str(segmenter).endswith("fp32 on cpu by torch (asked for)")
 
 
+def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One core is left to others by PyTorch, whose threads wait for one another; beside another engine it has one."""
+    before = torch.get_num_threads()
+    monkeypatch.setattr(engines, "CORES", 4)
+    network = lively_network(backbone="xception_b", backbones=1)
+
+    def threads(engine: str, wanted: int) -> int:
+        Segmenter(network, info_of(network), device="cpu", engine=engine, threads=wanted)
+        return torch.get_num_threads()
+
+    try:
+        assert [threads("torch", wanted) for wanted in (0, 1, 2)] == [3, 1, 2]
+        monkeypatch.setattr(engines, "CORES", 1)
+        assert threads("torch", 0) == 1
+        if not engines._objection("onnxruntime", CPU, "fp32"):
+            assert threads("onnxruntime", 2) == 1
+    finally:
+        torch.set_num_threads(before)
+
+
 # What is kept on disk
 
 
@@ -242,13 +248,13 @@ def test_the_fingerprint_changes_with_weights_and_structure() -> None:
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime", "tensorrt"])
 def test_an_engine_is_made_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    both(name, SIZES[0])
+    both(name)
     module = engines._module(name)
     monkeypatch.setattr(onnx_model_module, "convert", None)
     monkeypatch.setattr(module, "_converted", None, raising=False)
     monkeypatch.setattr(module, "_built", None, raising=False)
-    engine, reference = both(name, SIZES[0])
-    images = torch.randn(2, 3, *SIZES[0], generator=torch.Generator().manual_seed(2))
+    engine, reference = both(name)
+    images = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         expected, given = reference.logits(images), engine.logits(images.to(device_for(name)))
     torch.testing.assert_close(given.cpu().float(), expected, rtol=0, atol=1e-4 * expected.abs().max().item())

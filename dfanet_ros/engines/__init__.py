@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, get_num_threads, set_num_threads
 
 from dfanet_ros.network.dfanet import DFANet
 
@@ -18,6 +18,7 @@ ENGINES = ("torch", "cuda_graph", "onnxruntime", "openvino", "tensorrt")
 # Measured on CPUs (docs/performance.md). On CUDA nothing is measured yet, so what `auto` takes there needs no more than
 # PyTorch; onnxruntime and tensorrt have to be asked for.
 FASTEST_FIRST = {"cpu": ("openvino", "onnxruntime", "torch"), "cuda": ("cuda_graph", "torch")}
+CORES = get_num_threads()  # what PyTorch starts with: one thread a core, or as many as OMP_NUM_THREADS says
 
 
 class Engine(Protocol):
@@ -71,9 +72,17 @@ def choose_engine(name: str, device: torch.device, precision: str) -> Choice:
 
 
 def build_engine(
-    name: str, network: DFANet, input_size: tuple[int, int], device: torch.device, precision: str
+    name: str,
+    network: DFANet,
+    input_size: tuple[int, int],
+    device: torch.device,
+    precision: str,
+    threads: int = 0,
 ) -> Engine:
     """The engine of this name for a network; may take seconds, the first time for these weights half a minute.
+
+    On the CPU, this sets the number of PyTorch's threads for the whole process: to `threads` if PyTorch is the engine,
+    else to one, for its threads and the engine's would be in each other's way.
 
     Args:
         name: one of `ENGINES`, to which there is no objection.
@@ -81,9 +90,24 @@ def build_engine(
         input_size: (H, W) of the images, in pixels.
         device: to run on.
         precision: `fp32`, `fp16` or `bf16`.
+        threads: on the CPU; 0: see `default_threads`.
     """
+    if device.type == "cpu":
+        set_num_threads(threads or default_threads(name))  # the engines look there
     engine: Engine = _module(name).Engine(network, input_size, device, precision)
+    if device.type == "cpu" and name != "torch":
+        set_num_threads(1)
     return engine
+
+
+def default_threads(name: str) -> int:
+    """As many as there are cores; for PyTorch one less, but at least one.
+
+    PyTorch's threads (OpenMP) wait for one another after every layer, without giving the core away. Where something
+    else needs one of the cores, most of the time is waiting: a background process can make a frame take 25 times as
+    long.
+    """
+    return max(1, CORES - 1) if name == "torch" else CORES
 
 
 def _objection(name: str, device: torch.device, precision: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable
@@ -40,6 +41,10 @@ def cached(kind: str, key: Iterable[object], build: Callable[[], bytes]) -> byte
         stored = b""
     if stored and sha256(stored[DIGEST:]).digest() == stored[:DIGEST]:
         return stored[DIGEST:]
+    logging.getLogger(__name__).info(
+        f"preparing the network for {kind}, once for these weights and this size: this takes up to half a minute; the "
+        f"result is kept in {path.parent}"
+    )
     built = build()
     _write(path, sha256(built).digest() + built)
     return built

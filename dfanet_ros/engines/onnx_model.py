@@ -28,6 +28,7 @@ class CoarseLogits(nn.Module):
     def __init__(self, network: DFANet) -> None:
         super().__init__()
         self.network = network
+        self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network.coarse_logits(images)

@@ -36,7 +36,7 @@ class Engine:
         self._device = device
         self._dtype = DTYPES[precision]
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()  # heeds OMP_NUM_THREADS, which ONNX Runtime does not
+        options.intra_op_num_threads = torch.get_num_threads()  # see `build_engine`
         provider = (PROVIDERS[device.type], {"device_id": device.index or 0} if device.type == "cuda" else {})
         model = coarse_model(network.to(self._dtype), input_size)
         self._session = onnxruntime.InferenceSession(model, options, providers=[provider])

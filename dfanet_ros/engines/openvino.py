@@ -38,7 +38,7 @@ class Engine:
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # heeds OMP_NUM_THREADS
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # see `build_engine`
         }
 
         def compile_network() -> bytes:

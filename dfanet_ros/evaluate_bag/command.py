@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ OPACITY = 0.5  # of the overlay's colours, as the node has it by default
 def run(argv: Sequence[str] | None = None) -> None:
     """Run the evaluation; exit code 1 with a sentence if it cannot, 130 if it was interrupted."""
     arguments = parse(argv)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("dfanet_ros").setLevel(logging.INFO)
     try:
         with BagReader(arguments.bag) as bag:
             code = _run(arguments, bag)

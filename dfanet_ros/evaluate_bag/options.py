@@ -12,7 +12,7 @@ from dfanet_ros.parameters import PARAMETERS
 from dfanet_ros.segmenter import Segmenter, find_weights, load_segmenter
 
 # Parameters of the node that are options here too.
-SHARED = ("network", "backbone", "weights", "input_height", "input_width", "device", "precision", "engine")
+SHARED = ("network", "backbone", "weights", "input_height", "input_width", "device", "precision", "engine", "threads")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
