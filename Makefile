@@ -36,8 +36,8 @@ lint: .venv/dev.stamp ## check style and types
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
-bench: .venv/run.stamp ## measure network, segmenter and node
-	@$(BIN)/python -m dfanet_ros.benchmark
+bench: .venv/demo.stamp ## measure network, segmenter and node with every engine that is installed [ARGS="--sizes 360x480"]
+	@$(BIN)/python -m dfanet_ros.benchmark --out build/bench $(ARGS)
 
 train: .venv/training.stamp ## train a network: CONFIG=file OUT=folder [DATA=folder ARGS="--resume --devices 2"]
 	@$(BIN)/python -m training.train $(if $(CONFIG),--config $(CONFIG)) $(if $(OUT),--out $(OUT)) \

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
+import torch
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from ros_harness import next_domain
+
+from dfanet_ros.benchmark.results import Measured, engine_table, node_table
+from dfanet_ros.benchmark.yardsticks import Work, Yardsticks, work_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,7 +26,8 @@ def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "dfanet_ros.benchmark", "--rounds", "1", *arguments],
         cwd=ROOT,
-        env={**os.environ, "ROS_DOMAIN_ID": str(next_domain())},
+        # One thread: two wait for each other on a busy machine.
+        env={**os.environ, "ROS_DOMAIN_ID": str(next_domain()), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -39,8 +46,56 @@ def rows(markdown: str) -> dict[str, list[float]]:
     return {name.strip(): [float(value) for value in values] for name, *values in lines}
 
 
+def test_every_engine_is_measured(random_weights: Path, tmp_path: Path) -> None:
+    """Network, segmenter and node with PyTorch, which is everywhere; the table has what the JSON has."""
+    weights = ["--weights", str(random_weights), "--sizes", "64x96", "90x122", "--batches", "1", "3"]
+    finished = benchmark(*weights, "--engines", "torch", "--device", "cpu", "--out", str(tmp_path))
+    assert finished.returncode == 0, finished.stderr
+    stored = json.loads((tmp_path / "benchmark.json").read_text())
+    measured = [Measured(**{**row, "size": tuple(row["size"])}) for row in stored["measured"]]
+    assert [(row.precision, row.size, row.batch) for row in measured] == [
+        (precision, size, batch) for size in ((64, 96), (90, 122)) for precision in ("fp32", "bf16") for batch in (1, 3)
+    ]
+    for row in measured:
+        assert 0 < row.floor < median(row.network)
+        assert len(row.segmenter) == len(row.network) > 0
+        assert bool(row.frame and row.latency) == (row.size == (64, 96) and row.batch == 1)
+    assert engine_table(measured) in finished.stdout
+    assert node_table(measured) in finished.stdout
+    assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ratios_are_to_pytorch_and_to_the_floor() -> None:
+    reference = Measured("w", "torch", "fp32", (8, 8), 1, 1.0, [10.0, 30.0, 20.0], [25.0])
+    other = Measured("w", "openvino", "bf16", (8, 8), 1, 2.0, [4.0], [5.0])
+    rows = engine_table([reference, other]).splitlines()
+    assert rows[2] == "| w | 8 x 8 | 1 | torch fp32 | 20.0 | 1.00 | 20.0 | 25.0 | 20 % |"
+    assert rows[3] == "| w | 8 x 8 | 1 | openvino bf16 | 4.0 | 0.20 | 2.0 | 5.0 | 20 % |"
+
+
+def test_the_floor_is_the_longer_of_arithmetic_and_memory() -> None:
+    class OneLayer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Conv2d(3, 5, 3, stride=2, padding=1)
+
+        def coarse_logits(self, images: torch.Tensor) -> torch.Tensor:
+            return self.layer(images)
+
+    work = work_of(OneLayer(), (8, 12))
+    outputs = 5 * 4 * 6
+    assert work == (2 * outputs * 3 * 9, 3 * 8 * 12 + outputs + 5 * 3 * 9 + 5)
+    yardsticks = Yardsticks(torch.device("cpu"))
+    yardsticks.measure("fp32")
+    rate, copied = yardsticks.operations_per_second("fp32"), yardsticks.bytes_per_second
+    assert rate > 1e8 and copied > 1e8
+    assert yardsticks.floor(Work(rate, 0), 2, "fp32") == pytest.approx(2000)
+    assert yardsticks.floor(Work(0, copied), 3, "fp32") == pytest.approx(12000)
+    assert yardsticks.floor(Work(rate, copied), 1, "fp32") == pytest.approx(4000)
+
+
 def test_one_node_is_compared_with_one_node_for_each_camera(random_weights: Path) -> None:
-    small = ["--weights", str(random_weights), "--input-height", "64", "--input-width", "96"]
+    small = ["--weights", str(random_weights), "--sizes", "64x96", "--engines", "torch"]
     finished = benchmark("--cameras", "2", "--rate", "4", "--seconds", "1.5", *small)
     assert finished.returncode == 0, finished.stderr
     assert "| 2 cameras, 640 x 480 | one node | 2 nodes | ratio |" in finished.stdout
@@ -60,6 +115,9 @@ def test_one_node_is_compared_with_one_node_for_each_camera(random_weights: Path
         (["--cameras", "0"], "--cameras is 0, but has to be from 1 to 64"),
         (["--seconds", "0"], "--seconds is 0, but has to be more than 0 and at most 3600"),
         (["--cameras", "2", "--weights", "nothing"], "nothing"),
+        (["--sizes", "512"], "a size is '512', but has to be HEIGHTxWIDTH, such as 512x1024"),
+        (["--batches", "0"], "--batches are [0], but have to be from 1 to 256"),
+        (["--device", "cpu", "--engines", "cuda_graph"], "engine is 'cuda_graph', but it needs a CUDA device"),
     ],
 )
 def test_wrong_arguments_are_refused_with_a_sentence(arguments: list[str], says: str) -> None:

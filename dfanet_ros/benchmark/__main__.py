@@ -1,41 +1,92 @@
-"""`python -m dfanet_ros.benchmark`: one camera, or with --cameras several, in one node and in one node each."""
+"""`python -m dfanet_ros.benchmark`: every engine, and with --cameras one node for several cameras or one for each."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from datetime import datetime, timezone
+from pathlib import Path
 
-from dfanet_ros.benchmark import many_cameras, one_camera
+from dfanet_ros.benchmark import engines, many_cameras, one_camera
 from dfanet_ros.benchmark.machine import machine
+from dfanet_ros.benchmark.results import draw, engine_table, node_table, write_json
 from dfanet_ros.demo.node_process import NodeError
+from dfanet_ros.engines import ENGINES
+from dfanet_ros.segmenter import resolve_device
 
 
 def main() -> None:
-    """Measure and print; exit code 1 with a sentence if the node cannot be measured."""
+    """Measure and print; exit code 1 with a sentence if something cannot be measured."""
     arguments = _arguments()
-    benchmark = one_camera if arguments.cameras == 1 else many_cameras
     try:
-        segmenter, table = benchmark.run(arguments)
+        if arguments.cameras > 1:
+            segmenter, table = many_cameras.run(arguments)
+            print(
+                f"{segmenter}\n{machine(segmenter.device)}; medians of {arguments.rounds} interleaved rounds\n\n{table}"
+            )
+        else:
+            _one_camera(arguments)
     except (ValueError, OSError, NodeError) as error:
         sys.exit(f"benchmark: {error}")
-    print(f"{segmenter}")
-    print(f"{machine(segmenter.device)}; medians of {arguments.rounds} interleaved rounds")
-    print()
-    print(table)
+
+
+def _one_camera(arguments: argparse.Namespace) -> None:
+    measured, yardsticks = engines.measure(arguments)
+    if arguments.node:
+        for row in measured:
+            if row.batch == 1 and row.size == arguments.sizes[0]:
+                one_camera.measure(row, arguments.device, arguments.rounds)
+    here = machine(resolve_device(arguments.device))
+    print(f"{here}; medians of {arguments.rounds} interleaved rounds")
+    rates = {
+        precision: yardsticks.operations_per_second(precision) for precision in {row.precision for row in measured}
+    }
+    for precision, rate in sorted(rates.items()):
+        print(f"floor, {precision}: {rate / 1e9:.0f} GFLOP/s in a dense convolution", end=", ")
+    print(f"{yardsticks.bytes_per_second / 1e9:.0f} GB/s in a copy\n\n{engine_table(measured)}")
+    if arguments.node:
+        print(f"\n{node_table(measured)}")
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        facts = {
+            "machine": here,
+            "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "rounds": arguments.rounds,
+            "operations_per_second": rates,
+            "bytes_per_second": yardsticks.bytes_per_second,
+        }
+        write_json(arguments.out / "benchmark.json", facts, measured)
+        try:
+            draw(arguments.out / "benchmark.png", measured, here)
+        except ModuleNotFoundError as error:
+            print(f"no plot: {error} (pip install matplotlib)", file=sys.stderr)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m dfanet_ros.benchmark",
-        description="Measures the network, the segmenter and the node over DDS, and prints a Markdown table.",
+        description="Measures the network, the segmenter and the node over DDS with every engine that is installed, "
+        "and prints Markdown tables.",
     )
     parser.add_argument(
-        "--weights", default="", help="a .safetensors file or the name of shipped weights; default: the node's"
+        "--weights",
+        nargs="+",
+        default=["camvid"],
+        help=".safetensors files or names of shipped weights; default: camvid",
     )
-    parser.add_argument("--input-height", type=int, default=512, help="of the network's input")
-    parser.add_argument("--input-width", type=int, default=1024, help="of the network's input")
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        type=engines.parse_size,
+        default=[(512, 1024)],
+        metavar="HxW",
+        help="input sizes of the network; default: 512x1024; the node is measured with the first",
+    )
+    parser.add_argument("--batches", nargs="+", type=int, default=[1], help="frames at once; default: 1")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=[], help="default: all that can run here")
     parser.add_argument("--device", default="auto", help="as the node's parameter")
-    parser.add_argument("--precision", default="auto", help="as the node's parameter")
+    parser.add_argument("--node", action=argparse.BooleanOptionalAction, default=True, help="measure the node, too")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for benchmark.json and benchmark.png")
     parser.add_argument(
         "--cameras", type=int, default=1, help="more than one: one node for all is compared with one node for each"
     )
@@ -56,6 +107,8 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"--seconds is {arguments.seconds:g}, but has to be more than 0 and at most 3600")
     if arguments.rounds < 1:
         parser.error(f"--rounds is {arguments.rounds}, but has to be at least 1")
+    if not all(1 <= batch <= 256 for batch in arguments.batches):
+        parser.error(f"--batches are {arguments.batches}, but have to be from 1 to 256")
     return arguments
 
 

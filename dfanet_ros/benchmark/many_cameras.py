@@ -69,21 +69,21 @@ class Arrangement:
 
 def run(arguments: argparse.Namespace) -> tuple[Segmenter, str]:
     """Measure both arrangements in every round; gives what segments, and a Markdown table."""
-    size = (arguments.input_height, arguments.input_width)
-    # Not run here, but it is what the nodes have, and says so; on a GPU, this process's share is taken before.
-    weights = find_weights(arguments.weights)
-    segmenter = Segmenter(*load_checkpoint(weights), size, arguments.device, arguments.precision)
+    size = arguments.sizes[0]
+    engine = arguments.engines[0] if arguments.engines else "auto"
+    weights = find_weights(arguments.weights[0])
+    # Not run here, but it is what the nodes have, and says so; on a GPU, this process's share is taken before. It also
+    # prepares the engine, which the nodes then find on disk.
+    segmenter = Segmenter(*load_checkpoint(weights), size, arguments.device, engine=engine)
     prepare_process()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         parameters = {
             "weights": str(weights),
-            "network": segmenter.info.network,
-            "backbone": segmenter.info.backbone,
             "input_height": size[0],
             "input_width": size[1],
             "device": arguments.device,
-            "precision": arguments.precision,
+            "engine": segmenter.engine.name,
         }
         together = [[f"/together/camera{number}/image_raw" for number in range(arguments.cameras)]]
         apart = [[f"/apart/camera{number}/image_raw"] for number in range(arguments.cameras)]

@@ -1,0 +1,130 @@
+"""Every engine that can run here: the network alone, and the segmenter around it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+
+from dfanet_ros import engines
+from dfanet_ros.benchmark.results import Measured, Size
+from dfanet_ros.benchmark.yardsticks import Yardsticks, work_of
+from dfanet_ros.checkpoint import load_checkpoint
+from dfanet_ros.frame import Frame
+from dfanet_ros.segmenter import Segmenter, find_weights, resolve_device
+from dfanet_ros.street_scenes import StreetScenes
+
+FRAME_SIZE = (720, 1280)
+CALLS = 4  # of each kind a round
+PAUSE = 0.05  # seconds after which the threads of the last engine no longer wait for work, which takes a core each
+PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp16", "fp32")}
+
+
+class Case(NamedTuple):
+    """Something to be timed."""
+
+    times: list[float]
+    call: Callable[[], object]
+    threads: int  # of PyTorch, meanwhile
+
+
+def measure(arguments: argparse.Namespace) -> tuple[list[Measured], Yardsticks]:
+    """All times, each kind in every round, so that whatever else the machine does meets all kinds alike."""
+    device = resolve_device(arguments.device)
+    chosen = engines_here(device, arguments.engines)
+    frames = [Frame(image) for image, _ in StreetScenes(max(arguments.batches), *FRAME_SIZE, seed=1)]
+    measured: list[Measured] = []
+    cases: list[Case] = []
+    yardsticks = Yardsticks(device)
+    works = {}
+    for name in arguments.weights:
+        network, info = load_checkpoint(find_weights(name))
+        for size in arguments.sizes:
+            works[name, size] = work_of(network, size)
+            for engine, precision in chosen:
+                print(f"preparing {engine} {precision}, {name}, {size[0]} x {size[1]}", file=sys.stderr)
+                segmenter = Segmenter(network, info, size, str(device), precision, engine, engines.CORES)
+                for batch in arguments.batches:
+                    row = Measured(name, engine, precision, size, batch)
+                    measured.append(row)
+                    cases += _cases(row, segmenter, frames[:batch])
+    for number in range(1, arguments.rounds + 1):
+        print(f"round {number} of {arguments.rounds}", file=sys.stderr)
+        torch.set_num_threads(engines.CORES)
+        for precision in dict.fromkeys(precision for _, precision in chosen):
+            yardsticks.measure(precision)
+        for case in cases:
+            torch.set_num_threads(case.threads)
+            case.times.extend(timed(case.call))
+            time.sleep(PAUSE)
+    for row in measured:
+        row.floor = yardsticks.floor(works[row.weights, row.size], row.batch, row.precision)
+    return measured, yardsticks
+
+
+def engines_here(device: torch.device, wanted: Sequence[str]) -> list[tuple[str, str]]:
+    """Engines and precisions that can run here, PyTorch first.
+
+    Raises:
+        ValueError: one that was asked for cannot.
+    """
+    chosen = []
+    for name in dict.fromkeys(["torch", *(wanted or engines.ENGINES)]):
+        objections = []
+        for precision in PRECISIONS[device.type]:
+            try:
+                engines.choose_engine(name, device, precision)
+            except ValueError as error:
+                objections.append(str(error))
+            else:
+                chosen.append((name, precision))
+        if len(objections) == len(PRECISIONS[device.type]):
+            if wanted:
+                raise ValueError(objections[0])
+            print(f"left out: {objections[0]}", file=sys.stderr)
+    return chosen
+
+
+def timed(call: Callable[[], object], calls: int = CALLS) -> list[float]:
+    """How long each of several calls takes, in ms, after one that does not count."""
+    call()
+    times = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def _cases(row: Measured, segmenter: Segmenter, frames: Sequence[Frame]) -> list[Case]:
+    tensor = torch.randn(len(frames), 3, *row.size, device=segmenter.device)
+    threads = engines.CORES if row.engine == "torch" else 1
+    return [
+        Case(row.network, partial(_run_network, segmenter, tensor), threads),
+        Case(row.segmenter, partial(_label_maps, segmenter, frames), threads),
+    ]
+
+
+@torch.inference_mode()
+def _run_network(segmenter: Segmenter, tensor: torch.Tensor) -> None:
+    segmenter.logits(tensor)
+    if segmenter.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _label_maps(segmenter: Segmenter, frames: Sequence[Frame]) -> None:
+    for result in segmenter.segment(frames):
+        _ = result.label_map
+
+
+def parse_size(text: str) -> Size:
+    """`512x1024` as (512, 1024)."""
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f"a size is '{text}', but has to be HEIGHTxWIDTH, such as 512x1024")
+    return int(height), int(width)
