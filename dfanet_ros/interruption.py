@@ -1,8 +1,10 @@
-"""Ctrl-C and SIGTERM as a question that a loop asks, so that what it has done so far is kept whole."""
+"""How processes end: Ctrl-C and SIGTERM as a question that a loop asks, and a limit for taking ROS down."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 EXIT_CODE = 130  # of a command that was interrupted, as shells have it
@@ -33,3 +35,16 @@ class Interruption:
     def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def taking_down(seconds: int = 5) -> Iterator[None]:
+    """Within `with`, ROS is taken down: if that hangs, the system ends the process by SIGALRM.
+
+    Fast DDS, with LARGE_DATA, may wait for ever for a connection to a process that says nothing
+    (eProsima/Fast-DDS#6066), and holds Python's lock meanwhile, so that no other thread could end us.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(seconds)
+    yield
+    signal.alarm(0)

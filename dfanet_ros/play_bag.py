@@ -20,7 +20,7 @@ from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 
 from dfanet_ros.bags import BagError, require
-from dfanet_ros.interruption import EXIT_CODE, Interruption
+from dfanet_ros.interruption import EXIT_CODE, Interruption, taking_down
 
 CLOCK_PERIOD = 0.01  # seconds between two messages on /clock
 MOMENT = 0.05  # seconds between two looks whether we are to stop
@@ -112,8 +112,9 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"error: {error}")
     finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+        with taking_down():
+            node.destroy_node()
+            rclpy.try_shutdown()
     sys.exit(EXIT_CODE if stopped else 0)
 
 

@@ -18,6 +18,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from dfanet_ros.interruption import taking_down
 from dfanet_ros.parameters import Parameter
 
 AnyNode = TypeVar("AnyNode", bound=Node)
@@ -67,7 +68,8 @@ def running(name: str, make: Callable[[], AnyNode]) -> Iterator[tuple[AnyNode, E
     finally:
         rclpy.try_shutdown()
         receiver.join()
-        node.destroy_node()
+        with taking_down():
+            node.destroy_node()
     if failed:
         sys.exit(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import re
@@ -105,10 +106,25 @@ class NodeProcess:
         return self.log.read_text()
 
 
+_ended: list[Peer] = []
+
+
+@atexit.register
+def destroy_ended() -> None:
+    """Take down the peers that are not needed any more."""
+    while _ended:
+        _ended.pop().destroy()
+
+
 class Peer:
-    """Publishes images and keeps what comes back, by topic."""
+    """Publishes images and keeps what comes back, by topic.
+
+    It is taken down when the next one is made, or at the end: Fast DDS, with LARGE_DATA, may wait for ever for a
+    connection to a process that is still there (eProsima/Fast-DDS#6066), and by then the nodes of the test are not.
+    """
 
     def __init__(self, domain: int) -> None:
+        destroy_ended()
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node("peer", context=self.context)
@@ -122,6 +138,9 @@ class Peer:
 
     def __exit__(self, *_: object) -> None:
         self.executor.shutdown()
+        _ended.append(self)
+
+    def destroy(self) -> None:
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
 
