@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from dfanet_ros.label_set import Label, LabelSet
 from dfanet_ros.network import build_network
-from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.network.base import Network
 
 FORMAT = "dfanet_ros/1"
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
@@ -56,7 +56,13 @@ class WeightsInfo:
 
     @property
     def backbone(self) -> str:
-        return str(self.options["backbone"])
+        """Empty where the network has none to choose."""
+        return str(self.options.get("backbone", ""))
+
+    @property
+    def system(self) -> str:
+        """The network and its backbone, in words."""
+        return named(self.network, self.backbone)
 
     def to_metadata(self) -> dict[str, str]:
         """The flat strings that safetensors stores."""
@@ -97,7 +103,12 @@ class WeightsInfo:
         )
 
 
-def save_checkpoint(path: Path, network: DFANet, info: WeightsInfo) -> None:
+def named(network: str, backbone: str) -> str:
+    """A network and its backbone, if it has any, in words."""
+    return f"{network} with {backbone}" if backbone else network
+
+
+def save_checkpoint(path: Path, network: Network, info: WeightsInfo) -> None:
     """Write the weights and what they are; the file is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
@@ -106,7 +117,7 @@ def save_checkpoint(path: Path, network: DFANet, info: WeightsInfo) -> None:
     os.replace(unfinished, path)
 
 
-def load_checkpoint(path: Path) -> tuple[DFANet, WeightsInfo]:
+def load_checkpoint(path: Path) -> tuple[Network, WeightsInfo]:
     """The network with its weights, in evaluation mode on the CPU, and what the file says of it.
 
     Raises:
@@ -128,7 +139,7 @@ def load_checkpoint(path: Path) -> tuple[DFANet, WeightsInfo]:
     return network_from(metadata, tensors, path)
 
 
-def network_from(metadata: dict[str, str], tensors: dict[str, torch.Tensor], path: Path) -> tuple[DFANet, WeightsInfo]:
+def network_from(metadata: dict[str, str], tensors: dict[str, torch.Tensor], path: Path) -> tuple[Network, WeightsInfo]:
     """The network that metadata describe, with these tensors, in evaluation mode on the CPU.
 
     Args:

@@ -15,7 +15,7 @@ from torch import Tensor
 from dfanet_ros.checkpoint import WeightsInfo
 from dfanet_ros.frame import Frame
 from dfanet_ros.label_set import UNLABELLED
-from dfanet_ros.network.dfanet import LOGITS_STRIDE
+from dfanet_ros.network.base import enlarge_logits
 from dfanet_ros.network.layers import upsample
 from dfanet_ros.style import Style
 
@@ -26,21 +26,33 @@ class DeviceSegmentation:
     Args:
         ids: class ids at the frame's size, (H, W) uint8.
         logits: coarse ones of the network, (classes, h, w) of any float type; kept for the confidence.
+        logits_stride: of the network.
         input_size: (height, width) that the network got.
         rgb: the frame, (3, H, W) uint8.
         style: to be shown in.
     """
 
-    def __init__(self, ids: Tensor, logits: Tensor, input_size: tuple[int, int], rgb: Tensor, style: Style) -> None:
+    def __init__(
+        self,
+        ids: Tensor,
+        logits: Tensor,
+        logits_stride: int,
+        input_size: tuple[int, int],
+        rgb: Tensor,
+        style: Style,
+    ) -> None:
         self._unfiltered = ids
         self._logits = logits
+        self._logits_stride = logits_stride
         self._input_size = input_size
         self._rgb = rgb
         self._style = style
 
     def styled(self, style: Style) -> DeviceSegmentation:
         """The same result in another style."""
-        return DeviceSegmentation(self._unfiltered, self._logits, self._input_size, self._rgb, style)
+        return DeviceSegmentation(
+            self._unfiltered, self._logits, self._logits_stride, self._input_size, self._rgb, style
+        )
 
     @cached_property
     def label_map(self) -> NDArray[np.uint8]:
@@ -68,7 +80,8 @@ class DeviceSegmentation:
         bilinearly, brought to the frame's size.
         """
         height, width = self._input_size
-        probabilities = _enlarged(self._logits[None])[:, :, :height, :width].softmax(1).amax(1, keepdim=True)
+        full = enlarge_logits(self._logits[None].float(), self._logits_stride)
+        probabilities = full[:, :, :height, :width].softmax(1).amax(1, keepdim=True)
         confidence = upsample(probabilities, (self._rgb.shape[1], self._rgb.shape[2]))[0, 0]
         return _download((255 * confidence * self._labelled).round_().to(torch.uint8))
 
@@ -93,11 +106,15 @@ class DevicePipeline:
     Args:
         info: of the weights: normalisation and colours.
         input_size: (height, width) that the network gets.
+        logits_stride: of the network.
         device: a CUDA device (the CPU works too, slowly: tests compare it with the host's pipeline).
     """
 
-    def __init__(self, info: WeightsInfo, input_size: tuple[int, int], device: torch.device) -> None:
+    def __init__(
+        self, info: WeightsInfo, input_size: tuple[int, int], logits_stride: int, device: torch.device
+    ) -> None:
         self.input_size = input_size
+        self.logits_stride = logits_stride
         self.device = device
         self.style = Style.of(info.labels)
         self._mean = 255 * torch.tensor(info.mean, device=device).view(3, 1, 1)
@@ -111,13 +128,15 @@ class DevicePipeline:
         return (torch.stack(resized) - self._mean) / self._std
 
     def finish(self, coarse_logits: Tensor, frames: Sequence[Frame]) -> list[DeviceSegmentation]:
-        """Results at each frame's size, of logits (N, classes, ceil(H / 4), ceil(W / 4))."""
+        """Results at each frame's size, of the network's coarse logits (N, classes, h, w)."""
         height, width = self.input_size
-        label_maps = _enlarged(coarse_logits)[:, :, :height, :width].argmax(1, keepdim=True).to(torch.uint8)
+        full = enlarge_logits(coarse_logits.float(), self.logits_stride)
+        label_maps = full[:, :, :height, :width].argmax(1, keepdim=True).to(torch.uint8)
         return [
             DeviceSegmentation(
                 F.interpolate(ids[None], frame.size, mode="nearest-exact")[0, 0],
                 logits,
+                self.logits_stride,
                 self.input_size,
                 rgb,
                 self.style,
@@ -144,12 +163,6 @@ class _Uploaded(NamedTuple):
 @lru_cache(maxsize=8)
 def _uploaded(style: Style, device: torch.device) -> _Uploaded:
     return _Uploaded(torch.from_numpy(style.kept_ids).to(device), torch.from_numpy(style.colors).to(device))
-
-
-def _enlarged(coarse_logits: Tensor) -> Tensor:
-    """Logits (N, classes, h, w) at four times the size, bilinear, float32."""
-    rows, columns = coarse_logits.shape[-2:]
-    return upsample(coarse_logits.float(), (rows * LOGITS_STRIDE, columns * LOGITS_STRIDE))
 
 
 def _resize(rgb: Tensor, size: tuple[int, int]) -> Tensor:

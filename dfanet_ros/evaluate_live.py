@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     metrics = out / "metrics.json"
     metrics.unlink(missing_ok=True)
     weights = find_weights(arguments.weights)
-    _, info = load_checkpoint(weights)
+    load_checkpoint(weights)  # or the node's log would say what is wrong with it
     evaluation = ModuleProcess(
         "the evaluation node",
         "dfanet_ros.evaluation_node",
@@ -75,8 +75,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         out / "node.log",
         image_topics=[arguments.image_topic],
         weights=str(weights.absolute()),
-        network=info.network,
-        backbone=info.backbone,
         use_sim_time=True,
     )
     with evaluation, node:  # the node ends first, and its last masks still arrive

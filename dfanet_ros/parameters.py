@@ -6,8 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 # Repeated here, and held equal by a test, so that launch files read the table without loading PyTorch.
-NETWORKS = ("dfanet",)
-BACKBONES = ("xception_a", "xception_b")
+NETWORKS = (
+    "dfanet",
+    "fast_scnn",
+    "deeplabv3",
+    "dfanet_without_attention",
+    "backbone",
+    "backbone_x2",
+    "backbone_x3",
+    "backbone_x4",
+    "backbone_x3_hl",
+    "backbone_aspp",
+)
+BACKBONES = ("xception_a", "xception_b", "resnet18", "resnet50", "resnet101")
 ENGINES = ("torch", "cuda_graph", "onnxruntime", "openvino", "tensorrt")
 Value = str | bool | int | float | list[str]
 
@@ -87,8 +98,13 @@ class Parameter:
 
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter("image_topics", ["image_raw"], "Image topics to segment, one for each camera."),
-    Parameter("network", "dfanet", "Network.", choices=NETWORKS),
-    Parameter("backbone", "xception_a", "Backbone of the network.", choices=BACKBONES),
+    Parameter("network", "auto", "Network; auto: that of the weights, else dfanet.", choices=("auto", *NETWORKS)),
+    Parameter(
+        "backbone",
+        "auto",
+        "Backbone of the network; auto: that of the weights, else the network's first (fast_scnn has none to choose).",
+        choices=("auto", *BACKBONES),
+    ),
     Parameter(
         "weights",
         "",

@@ -37,6 +37,7 @@ from std_msgs.msg import Header
 from dfanet_ros.camera import SILENCE, AnyImage, Camera
 from dfanet_ros.diagnostics import NetworkFacts, Thresholds, camera_status, network_status
 from dfanet_ros.frame import Frame
+from dfanet_ros.interruption import taking_down
 from dfanet_ros.label_set import LabelSet
 from dfanet_ros.newest import Newest
 from dfanet_ros.outputs import Outputs
@@ -339,7 +340,7 @@ class SegmentationNode(LifecycleNode):
             return None
         return NetworkFacts(
             weights=self._weights,
-            network=f"{segmenter.info.network} with {segmenter.info.backbone}",
+            network=segmenter.info.system,
             classes=len(segmenter.info.labels),
             input_size=segmenter.input_size,
             device=str(segmenter.device),
@@ -393,7 +394,8 @@ def main() -> None:
         receiver.join(0.01)
     rclpy.try_shutdown()
     receiver.join()
-    node.destroy_node()
+    with taking_down():
+        node.destroy_node()
 
 
 def receive(node: LifecycleNode, executor: SingleThreadedExecutor, stop: Event) -> None:

@@ -15,6 +15,7 @@ from dfanet_ros.checkpoint import (
     CheckpointError,
     WeightsInfo,
     load_checkpoint,
+    named,
     shipped_weights,
 )
 from dfanet_ros.device import DevicePipeline
@@ -22,10 +23,12 @@ from dfanet_ros.engines import build_engine, choose_engine
 from dfanet_ros.engines.torch import DTYPES
 from dfanet_ros.frame import Frame
 from dfanet_ros.host import HostPipeline
-from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.network import AUTO, resolve_backbone
+from dfanet_ros.network.base import Network
 from dfanet_ros.network.inference import inference_form
 from dfanet_ros.style import Style
 
+DEFAULT_NETWORK = "dfanet"
 DEFAULT_WEIGHTS = {("dfanet", "xception_a"): "camvid", ("dfanet", "xception_b"): "camvid_b"}
 
 
@@ -76,7 +79,7 @@ class Segmenter:
 
     def __init__(
         self,
-        network: DFANet,
+        network: Network,
         info: WeightsInfo,
         input_size: tuple[int, int] = (0, 0),
         device: str = "auto",
@@ -94,9 +97,9 @@ class Segmenter:
         )
         self._pipeline: HostPipeline | DevicePipeline
         if self.device.type == "cpu":
-            self._pipeline = HostPipeline(info, self.input_size)
+            self._pipeline = HostPipeline(info, self.input_size, network.logits_stride)
         else:
-            self._pipeline = DevicePipeline(info, self.input_size, self.device)
+            self._pipeline = DevicePipeline(info, self.input_size, network.logits_stride, self.device)
 
     @torch.inference_mode()
     def segment(self, frames: Sequence[Frame]) -> list[Segmentation]:
@@ -130,15 +133,15 @@ class Segmenter:
     def __str__(self) -> str:
         height, width = self.input_size
         return (
-            f"{self.info.network} with {self.info.backbone}, {len(self.info.labels)} classes of {self.info.data_set}, "
+            f"{self.info.system}, {len(self.info.labels)} classes of {self.info.data_set}, "
             f"input {height} x {width}, {self.precision} on {self.device} by {self.engine}"
         )
 
 
 def load_segmenter(
     weights: str = "",
-    network: str = "dfanet",
-    backbone: str = "xception_a",
+    network: str = AUTO,
+    backbone: str = AUTO,
     input_size: tuple[int, int] = (0, 0),
     device: str = "auto",
     precision: str = "auto",
@@ -147,32 +150,43 @@ def load_segmenter(
 ) -> Segmenter:
     """A segmenter from weights: a file, the name of shipped ones, or empty for those of the network and backbone.
 
+    Network and backbone may be `auto`: those of the weights.
+
     Raises:
         CheckpointError: the weights cannot be read, or are of another network or backbone.
-        ValueError: see `Segmenter`.
+        ValueError: see `find_weights` and `Segmenter`.
     """
     path = find_weights(weights, network, backbone)
     model, info = load_checkpoint(path)
-    if (info.network, info.backbone) != (network, backbone):
+    asked = (info.network if network == AUTO else network, info.backbone if backbone == AUTO else backbone)
+    if asked != (info.network, info.backbone):
         raise CheckpointError(
-            f"the weights '{path}' are of network {info.network} with backbone {info.backbone}, but network {network} "
-            f"with backbone {backbone} was asked for: give the weights of that one, or backbone:={info.backbone}"
+            f"the weights '{path}' are of {info.system}, but {named(*asked)} was asked for: give the weights of that "
+            f"one, or leave network and backbone at {AUTO}"
         )
     return Segmenter(model, info, input_size, device, precision, engine, threads)
 
 
-def find_weights(weights: str, network: str = "dfanet", backbone: str = "xception_a") -> Path:
-    """The file that `weights` means: a path, the name of shipped weights, or empty for the default ones."""
+def find_weights(weights: str, network: str = AUTO, backbone: str = AUTO) -> Path:
+    """The file that `weights` means: a path, the name of shipped weights, or empty for the default ones.
+
+    Raises:
+        CheckpointError: no weights of this network and backbone are shipped.
+        ValueError: there is no such network, or it does not have this backbone.
+    """
     shipped = shipped_weights()
     if weights in shipped:
         return shipped[weights]
     if weights:
         return Path(weights).expanduser()
+    if network == AUTO:
+        network = DEFAULT_NETWORK
+    backbone = resolve_backbone(network, backbone)
     name = DEFAULT_WEIGHTS.get((network, backbone))
     if name is None or name not in shipped:
         raise CheckpointError(
-            f"no weights of network {network} with backbone {backbone} are shipped: name a file (parameter weights), "
-            "trained with python -m training.train"
+            f"no weights of {named(network, backbone)} are shipped: name a file (parameter weights), trained with "
+            "python -m training.train"
         )
     return shipped[name]
 

@@ -63,7 +63,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         live = "false" if rviz == "true" else "true"
     arguments = {"image_topics": f"[{CAMERA}/image_raw]", "rviz": rviz}
     if source == SCENES and not NETWORK & given.keys():
-        arguments |= {"weights": SCENES, "backbone": "xception_b"}
+        arguments["weights"] = SCENES
     launch_file = PathJoinSubstitution([FindPackageShare("dfanet_ros"), "launch", "segmentation.launch.py"])
     camera = Node(
         package="dfanet_ros",

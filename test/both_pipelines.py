@@ -21,9 +21,15 @@ ENCODINGS = sorted(RGB_CHANNELS)
 INFO = WeightsInfo("dfanet", {"backbone": "xception_b"}, CAMVID, data_set="random", input_size=(64, 96))
 
 
-def random_logits(input_size: tuple[int, int], classes: int = len(CAMVID), count: int = 1, seed: int = 0) -> Tensor:
+STRIDES = [4, 8, 16]  # of logits
+
+
+def random_logits(
+    input_size: tuple[int, int], classes: int = len(CAMVID), count: int = 1, seed: int = 0, stride: int = 4
+) -> Tensor:
     """(count, classes, h, w) float32 for a network's input of this size: areas of one class, and noise."""
-    noise = torch.randn(count, classes, *coarse_size(*input_size, 4), generator=torch.Generator().manual_seed(seed))
+    size = coarse_size(*input_size, stride)
+    noise = torch.randn(count, classes, *size, generator=torch.Generator().manual_seed(seed))
     return 6 * torch.nn.functional.avg_pool2d(noise, 3, 1, 1) + noise / 2
 
 
@@ -35,11 +41,13 @@ def random_frame(size: tuple[int, int], encoding: str = "rgb8", seed: int = 0) -
     return Frame(pixels[:, : size[1]], encoding)
 
 
-def finished(logits: Tensor, frames: list[Frame], input_size: tuple[int, int]) -> list[list[Segmentation]]:
+def finished(
+    logits: Tensor, frames: list[Frame], input_size: tuple[int, int], stride: int = 4
+) -> list[list[Segmentation]]:
     """The results of these coarse logits by each pipeline."""
-    results: list[list[Segmentation]] = [[*HostPipeline(INFO, input_size).finish(logits, frames)]]
+    results: list[list[Segmentation]] = [[*HostPipeline(INFO, input_size, stride).finish(logits, frames)]]
     for device in DEVICES:
-        pipeline = DevicePipeline(INFO, input_size, torch.device(device))
+        pipeline = DevicePipeline(INFO, input_size, stride, torch.device(device))
         pipeline.prepare(frames)
         results.append([*pipeline.finish(logits.to(device), frames)])
     return results
@@ -47,9 +55,12 @@ def finished(logits: Tensor, frames: list[Frame], input_size: tuple[int, int]) -
 
 def results_of(ids: NDArray[np.uint8], frame: Frame, style: Style) -> list[Segmentation]:
     """What each pipeline's result is for a label map that no network need have given."""
-    logits, input_size = torch.zeros(1, 1, 1), (4, 4)
+    logits, stride, input_size = torch.zeros(1, 1, 1), 4, (4, 4)
     rgb = torch.from_numpy(frame.rgb().copy()).permute(2, 0, 1)
     return [
-        HostSegmentation(ids, logits, input_size, frame, style),
-        *(DeviceSegmentation(torch.from_numpy(ids).to(d), logits.to(d), input_size, rgb.to(d), style) for d in DEVICES),
+        HostSegmentation(ids, logits, stride, input_size, frame, style),
+        *(
+            DeviceSegmentation(torch.from_numpy(ids).to(d), logits.to(d), stride, input_size, rgb.to(d), style)
+            for d in DEVICES
+        ),
     ]

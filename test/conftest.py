@@ -12,7 +12,7 @@ import torch
 from dfanet_ros.checkpoint import WeightsInfo, save_checkpoint
 from dfanet_ros.label_set import CAMVID, LabelSet
 from dfanet_ros.network import build_network
-from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.network.base import Network
 
 # Both sides of every test over DDS, before a participant is made: see "Large images" in the README.
 os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "LARGE_DATA"
@@ -31,10 +31,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.ros)
 
 
-def lively_network(num_classes: int = 11, seed: int = 0, **options: object) -> DFANet:
+def lively_network(name: str = "dfanet", num_classes: int = 11, seed: int = 0, **options: object) -> Network:
     """A network with random weights whose every layer counts: none is zero, normalisation is not the identity."""
     torch.manual_seed(seed)
-    network = build_network("dfanet", num_classes=num_classes, **options).eval()
+    network = build_network(name, num_classes=num_classes, **options).eval()
     for layer in network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             torch.nn.init.normal_(layer.running_mean, std=0.5)
@@ -44,8 +44,10 @@ def lively_network(num_classes: int = 11, seed: int = 0, **options: object) -> D
     return network
 
 
-def info_of(network: DFANet, labels: LabelSet = CAMVID, input_size: tuple[int, int] = (64, 96)) -> WeightsInfo:
-    return WeightsInfo("dfanet", network.options, labels, data_set="random", input_size=input_size)
+def info_of(
+    network: Network, labels: LabelSet = CAMVID, input_size: tuple[int, int] = (64, 96), name: str = "dfanet"
+) -> WeightsInfo:
+    return WeightsInfo(name, network.options, labels, data_set="random", input_size=input_size)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -16,7 +16,8 @@ from dfanet_ros.checkpoint import (
     save_checkpoint,
     shipped_weights,
 )
-from dfanet_ros.label_set import STREET_SCENES
+from dfanet_ros.label_set import CAMVID, STREET_SCENES
+from dfanet_ros.network import NETWORKS
 from dfanet_ros.segmenter import DEFAULT_WEIGHTS, find_weights, load_segmenter
 
 
@@ -104,9 +105,12 @@ def test_what_differs_is_said_exactly(tmp_path: Path, random_weights: Path) -> N
 
 
 def test_weights_of_another_backbone_are_refused(random_weights: Path) -> None:
-    with pytest.raises(CheckpointError, match="with backbone xception_b, but network dfanet with backbone xception_a"):
+    with pytest.raises(CheckpointError, match="are of dfanet with xception_b, but dfanet with xception_a was"):
         load_segmenter(str(random_weights), backbone="xception_a")
-    assert load_segmenter(str(random_weights), backbone="xception_b").info.backbone == "xception_b"
+    with pytest.raises(CheckpointError, match="are of dfanet with xception_b, but fast_scnn with xception_b was"):
+        load_segmenter(str(random_weights), network="fast_scnn")
+    for backbone in ("xception_b", "auto"):
+        assert load_segmenter(str(random_weights), backbone=backbone).info.backbone == "xception_b"
 
 
 def test_shipped_weights_load_and_say_how_they_came_about() -> None:
@@ -131,5 +135,31 @@ def test_empty_weights_are_the_shipped_ones(monkeypatch: pytest.MonkeyPatch) -> 
     assert find_weights("", backbone="xception_b").name == "camvid_b.safetensors"
     assert find_weights("street_scenes").name == "street_scenes.safetensors"
     monkeypatch.delitem(DEFAULT_WEIGHTS, ("dfanet", "xception_b"))
-    with pytest.raises(CheckpointError, match="no weights of network dfanet with backbone xception_b are shipped"):
+    with pytest.raises(CheckpointError, match="no weights of dfanet with xception_b are shipped"):
         find_weights("", backbone="xception_b")
+
+
+@pytest.mark.parametrize(
+    ("network", "backbone", "says"),
+    [
+        ("deeplabv3", "auto", "no weights of deeplabv3 with resnet18 are shipped: name a file"),
+        ("deeplabv3", "resnet101", "no weights of deeplabv3 with resnet101 are shipped"),
+        ("auto", "resnet50", "backbone is 'resnet50', but network dfanet has these: xception_a, xception_b"),
+        ("fast_scnn", "resnet50", "backbone is 'resnet50', but network fast_scnn has none to choose: leave it at auto"),
+    ],
+)
+def test_without_weights_the_sentence_names_the_network(network: str, backbone: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        find_weights("", network, backbone)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weights_of_every_network_load(name: str, tmp_path: Path) -> None:
+    network = lively_network(name, num_classes=len(CAMVID))
+    info = info_of(network, name=name)
+    save_checkpoint(tmp_path / "weights.safetensors", network, info)
+    backbone = network.options.get("backbone")
+    for asked in ({}, {"network": name}, {"network": name, "backbone": backbone or "auto"}):
+        segmenter = load_segmenter(str(tmp_path / "weights.safetensors"), **asked, device="cpu", engine="torch")
+        assert segmenter.info == info
+    assert str(segmenter).startswith(f"{name} with {backbone}, 11 classes" if backbone else f"{name}, 11 classes")

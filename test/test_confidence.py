@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from both_pipelines import ENCODINGS, finished, random_frame, random_logits
+from both_pipelines import ENCODINGS, STRIDES, finished, random_frame, random_logits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dfanet_ros.frame import Frame
-from dfanet_ros.host import HostPipeline, upsampled_confidence
+from dfanet_ros.host import HostPipeline
 from dfanet_ros.label_set import CAMVID
 from dfanet_ros.segmenter import Segmenter, load_segmenter
 from dfanet_ros.street_scenes import StreetScenes
 from dfanet_ros.style import Style
+from dfanet_ros.upsampling import upsampled_confidence
 
 ROUNDING = 0.51
 sizes = st.tuples(st.integers(1, 60), st.integers(1, 60))
@@ -39,15 +40,17 @@ def probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return 255 * (powers / powers.sum(0)).max(0)
 
 
-def obvious_confidence(logits: torch.Tensor, input_size: tuple[int, int], size: tuple[int, int]) -> NDArray[np.float64]:
+def obvious_confidence(
+    logits: torch.Tensor, input_size: tuple[int, int], size: tuple[int, int], stride: int = 4
+) -> NDArray[np.float64]:
     """Of coarse logits (classes, h, w), step by step: enlarge, softmax, crop, bring to the frame's size."""
-    full = enlarged(logits.double().numpy(), (4 * logits.shape[1], 4 * logits.shape[2]))
+    full = enlarged(logits.double().numpy(), (stride * logits.shape[1], stride * logits.shape[2]))
     return enlarged(probabilities(full)[: input_size[0], : input_size[1]], size)
 
 
-def least_nearby(coarse: NDArray[np.float64]) -> NDArray[np.float64]:
-    """At each of 4 x 4 times as many pixels, the least of the up to four values that it lies between."""
-    counts = [weights(n, 4 * n) > 0 for n in coarse.shape]
+def least_nearby(coarse: NDArray[np.float64], stride: int) -> NDArray[np.float64]:
+    """At each of stride x stride times as many pixels, the least of the up to four values that it lies between."""
+    counts = [weights(n, stride * n) > 0 for n in coarse.shape]
     near = counts[0][:, None, :, None] & counts[1][None, :, None, :]
     return np.where(near, coarse, np.inf).min((2, 3))
 
@@ -58,18 +61,22 @@ def least_nearby(coarse: NDArray[np.float64]) -> NDArray[np.float64]:
     height=st.integers(1, 10),
     width=st.integers(1, 10),
     scale=st.sampled_from([0.1, 1.0, 4.0, 30.0]),
+    stride=st.sampled_from(STRIDES),
     seed=st.integers(0, 999),
 )
-def test_host_confidence_keeps_its_bounds(classes: int, height: int, width: int, scale: float, seed: int) -> None:
-    logits = scale * random_logits((4 * height, 4 * width), classes, seed=seed)[0]
-    exact = obvious_confidence(logits, (4 * height, 4 * width), (4 * height, 4 * width))
-    confidence = upsampled_confidence(logits)
+def test_host_confidence_keeps_its_bounds(
+    classes: int, height: int, width: int, scale: float, stride: int, seed: int
+) -> None:
+    size = stride * height, stride * width
+    logits = scale * random_logits(size, classes, seed=seed, stride=stride)[0]
+    exact = obvious_confidence(logits, size, size, stride)
+    confidence = upsampled_confidence(logits, stride)
     assert confidence.shape == exact.shape and confidence.dtype == np.uint8
     assert (confidence - exact).max() <= ROUNDING
     coarse = logits.double().numpy()
     ids = coarse.argmax(0).astype(float)
-    one_class = least_nearby(ids) == -least_nearby(-ids)
-    assert (confidence - least_nearby(probabilities(coarse)))[one_class].min(initial=0) >= -ROUNDING
+    one_class = least_nearby(ids, stride) == -least_nearby(-ids, stride)
+    assert (confidence - least_nearby(probabilities(coarse), stride))[one_class].min(initial=0) >= -ROUNDING
     assert np.abs(confidence - exact)[~one_class].max(initial=0) <= ROUNDING
     if classes <= 2:
         assert np.abs(confidence - exact).max() <= ROUNDING
@@ -81,15 +88,16 @@ def test_host_confidence_keeps_its_bounds(classes: int, height: int, width: int,
     size=sizes,
     classes=st.integers(1, 11),
     encoding=st.sampled_from(ENCODINGS),
+    stride=st.sampled_from(STRIDES),
     seed=st.integers(0, 999),
 )
 def test_confidence_is_that_of_the_obvious_code(
-    input_size: tuple[int, int], size: tuple[int, int], classes: int, encoding: str, seed: int
+    input_size: tuple[int, int], size: tuple[int, int], classes: int, encoding: str, stride: int, seed: int
 ) -> None:
     """With two classes both pipelines are exact; with more, the host's may be too low, but not by much in the mean."""
-    logits = random_logits(input_size, classes, seed=seed)
-    exact = obvious_confidence(logits[0], input_size, size)
-    host, *devices = (r[0].confidence() for r in finished(logits, [random_frame(size, encoding)], input_size))
+    logits = random_logits(input_size, classes, seed=seed, stride=stride)
+    exact = obvious_confidence(logits[0], input_size, size, stride)
+    host, *devices = (r[0].confidence() for r in finished(logits, [random_frame(size, encoding)], input_size, stride))
     for confidence in (host, *devices):
         assert confidence.shape == size and confidence.dtype == np.uint8
     for confidence in devices:
@@ -109,7 +117,7 @@ def trained() -> Segmenter:
 @pytest.mark.parametrize("size", [(240, 320), (121, 163), (479, 641)], ids=str)
 def test_both_pipelines_give_the_same_on_trained_weights(trained: Segmenter, size: tuple[int, int]) -> None:
     frames = [Frame(image) for image, _ in StreetScenes(2, *size, seed=9)]
-    images = HostPipeline(trained.info, trained.input_size).prepare(frames)
+    images = HostPipeline(trained.info, trained.input_size, 4).prepare(frames)
     with torch.inference_mode():
         logits = trained.logits(images)
     host, *devices = finished(logits, frames, trained.input_size)

@@ -69,6 +69,22 @@ def test_logits_are_those_of_pytorch(name: str) -> None:
     engine.close()
 
 
+@pytest.mark.parametrize("network_name", ["fast_scnn", "deeplabv3"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_networks_run_in_every_engine(name: str, network_name: str) -> None:
+    """They have pyramids of means over areas, which overlap at most sizes; here of 3 x 4 and of 6 x 8 places."""
+    device = device_for(name)
+    network = inference_form(lively_network(network_name))
+    reference = build_engine("torch", copy.deepcopy(network), SIZE, CPU, "fp32")
+    engine = build_engine(name, network, SIZE, device, "fp32")
+    images = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected, given = reference.logits(images), engine.logits(images.to(device)).cpu().float()
+    # Random weights give each class nearly one value all over the image: what counts is how it varies.
+    variation = (expected.amax((2, 3)) - expected.amin((2, 3))).min().item()
+    torch.testing.assert_close(given, expected, rtol=0, atol=1e-3 * variation)
+
+
 def agreement(name: str, precision: str, weights: str, frames: list[Frame]) -> float:
     """The share of pixels that get the same class from an engine as from PyTorch in float32."""
     device = device_for(name, precision)

@@ -13,18 +13,18 @@ import pytest
 import torch
 from conftest import info_of, lively_network
 
-from dfanet_ros.checkpoint import CheckpointError, load_checkpoint
-from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from dfanet_ros.network.base import Network
 from training.export import export_weights, load_training_checkpoint, main
 
 ROOT = Path(__file__).parents[1]
 
 
-def small_network() -> DFANet:
+def small_network() -> Network:
     return lively_network(backbone="xception_b", backbones=1)
 
 
-def content(network: DFANet, **changes: Any) -> dict[str, Any]:
+def content(network: Network, **changes: Any) -> dict[str, Any]:
     """What Lightning writes of a training, as far as it matters."""
     state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     state["auxiliary.0.weight"] = torch.zeros(11, 128, 1, 1)
@@ -55,7 +55,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return output.err
 
 
-def assert_holds(path: Path, expected: DFANet) -> None:
+def assert_holds(path: Path, expected: Network) -> None:
     network, info = load_checkpoint(path)
     assert info == info_of(expected)
     tensors = network.state_dict()
@@ -82,6 +82,25 @@ def test_a_checkpoint_becomes_weights(checkpoint: Path, tmp_path: Path, capsys: 
 def test_weights_stay_what_they_are(random_weights: Path, tmp_path: Path) -> None:
     main(["--weights", str(random_weights), "--out", str(tmp_path / "copy.safetensors")])
     assert_holds(tmp_path / "copy.safetensors", load_checkpoint(random_weights)[0])
+
+
+def test_options_that_change_no_parameter_may_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = lively_network("deeplabv3")
+    save_checkpoint(tmp_path / "16.safetensors", network, info_of(network, name="deeplabv3"))
+    words = ["--weights", tmp_path / "16.safetensors", "--out", tmp_path / "8.safetensors", "--option"]
+    main([*map(str, words), "output_stride=8"])
+    finer, info = load_checkpoint(tmp_path / "8.safetensors")
+    assert info.options == {"backbone": "resnet18", "output_stride": 8} and finer.logits_stride == 8
+    tensors = finer.state_dict()
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in network.state_dict().items())
+    capsys.readouterr()
+    for option, says in {
+        "output_stride=4": "output_stride is 4, but DeepLabV3 has 16 and 8",
+        "output_stride": "--option is 'output_stride', but has to be NAME=VALUE, as output_stride=8",
+        "depth=3": "network 'deeplabv3' cannot be built with {'output_stride': 16, 'depth': 3}",
+        'backbone="resnet50"': "do not fit network 'deeplabv3' with {'backbone': 'resnet50', 'output_stride': 16}",
+    }.items():
+        assert says in error_of(capsys, *words, option)
 
 
 @pytest.fixture(scope="module")

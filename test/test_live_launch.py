@@ -57,7 +57,6 @@ def test_scenes_are_shown_in_rviz_where_there_is_one(demo: ModuleType, monkeypat
         "image_topics": "[/camera/image_raw]",
         "rviz": "true",
         "weights": "street_scenes",
-        "backbone": "xception_b",
     }
     assert nodes["camera_source"]["namespace"] == "/camera"
 

@@ -2,49 +2,117 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from conftest import lively_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfanet_ros.network import build_network
+from dfanet_ros.network import NETWORKS, build_network
+from dfanet_ros.network.base import Network
 from dfanet_ros.network.complexity import PAPER_ROWS, PaperRow, complexity
 from dfanet_ros.network.inference import inference_form
 from dfanet_ros.network.layers import upsample
 from dfanet_ros.network.refinement import RefiningBlock
 from dfanet_ros.network.xception import CHANNELS, Block, FCAttention
 
+FAMILY = ["dfanet", "fast_scnn", "deeplabv3"]
+BUILDS = [(name, backbone) for name, entry in NETWORKS.items() for backbone in entry.backbones or ("",)]
+
 
 @pytest.mark.parametrize("row", PAPER_ROWS, ids=lambda row: row.name)
-def test_size_of_each_row_is_the_papers(row: PaperRow) -> None:
-    ours = complexity(build_network("dfanet", num_classes=19, **row.options), row.input_size)
+def test_size_of_each_row_is_the_published(row: PaperRow) -> None:
+    ours = complexity(row.build(), row.input_size)
+    if "torchvision" in row.name:
+        assert ours == pytest.approx((row.gmacs, row.megabytes), rel=1e-4)
+        return
     # The paper's third backbone adds as much to B as to A (0.2), although it has half of the operations there: the
     # row "Backbone B x3" fits none of its neighbours.
-    assert ours.gmacs == pytest.approx(row.gmacs, rel=0.08 if row.name == "Backbone B x3" else 0.05)
+    if row.gmacs is not None:
+        assert ours.gmacs == pytest.approx(row.gmacs, rel=0.08 if row.name == "Backbone B x3" else 0.05)
     assert ours.megabytes == pytest.approx(row.megabytes, rel=0.10)
 
 
+def test_fast_scnn_has_its_papers_parameters() -> None:
+    """1.11 million are those of its convolutions; normalisation adds 0.02."""
+    network = build_network("fast_scnn", num_classes=19)
+    convolutions = sum(layer.weight.numel() for layer in network.modules() if isinstance(layer, torch.nn.Conv2d))
+    assert round(convolutions / 1e6, 2) == 1.11
+    assert round(parameters(network) / 1e6, 2) == 1.14
+
+
+def empty(name: str, **options: object) -> Network:
+    with torch.device("meta"):
+        return build_network(name, num_classes=5, **options)
+
+
+def parameters(network: Network) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def test_every_option_changes_the_network() -> None:
-    sizes = [
-        complexity(build_network("dfanet", num_classes=19, **options), (256, 256))
-        for options in ({}, {"high_level": False}, {"low_level": False}, {"attention": False}, {"backbones": 2})
+    networks = [
+        empty("dfanet", **options)
+        for options in (
+            {},
+            {"high_level": False},
+            {"low_level": False},
+            {"attention": False},
+            {"backbones": 2},
+            {"high_level": False, "low_level": False, "aspp": True},
+            {"input_scale": 0.5},
+        )
     ]
-    assert len({size.gmacs for size in sizes}) == len(sizes)
+    assert len({(parameters(network), network.logits_stride) for network in networks}) == len(networks)
 
 
-SMALL = {count: lively_network(num_classes=3, backbone="xception_b", backbones=count) for count in (1, 3)}
+def test_every_name_is_another_network() -> None:
+    assert len({parameters(empty(name, backbone=backbone)) for name, backbone in BUILDS}) == len(BUILDS)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
-@given(height=st.integers(1, 150), width=st.integers(1, 150), backbones=st.sampled_from(sorted(SMALL)))
-def test_any_size_gives_logits_of_that_size(height: int, width: int, backbones: int) -> None:
-    network = SMALL[backbones]
+@pytest.mark.parametrize(("name", "backbone"), BUILDS)
+def test_options_build_it_again(name: str, backbone: str) -> None:
+    """As weights files do, under any name of the class: the options say all."""
+    network = empty(name, backbone=backbone)
+    assert network.options.get("backbone", "") == backbone
+    again = empty(name, **network.options)
+    same_class = next(each for each in FAMILY if isinstance(network, NETWORKS[each].build))
+    other = empty(same_class, **network.options)
+    shapes = {key: tensor.shape for key, tensor in network.state_dict().items()}
+    for each in (again, other):
+        assert {key: tensor.shape for key, tensor in each.state_dict().items()} == shapes
+        assert (each.stride, each.logits_stride) == (network.stride, network.logits_stride)
+    assert network.stride % network.logits_stride == 0 and network.logits_stride % 2 == 0
+
+
+SMALL = {name: lively_network(name, num_classes=3) for name in NETWORKS}
+SCALED = {scale: lively_network(num_classes=3, backbone="xception_b", input_scale=scale) for scale in (0.5, 0.25)}
+LOGITS_STRIDES = {"fast_scnn": 8, "deeplabv3": 16, 0.5: 8, 0.25: 16}  # all others 4
+
+
+@pytest.mark.parametrize("which", [*SMALL, *SCALED], ids=str)
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(height=st.integers(1, 150), width=st.integers(1, 150))
+def test_any_size_gives_logits_of_that_size(which: str | float, height: int, width: int) -> None:
+    network = (SMALL | SCALED)[which]
+    images = torch.zeros(1, 3, height, width)
     with torch.inference_mode():
-        logits = network(torch.zeros(1, 3, height, width))
-        coarse = network.coarse_logits(torch.zeros(1, 3, height, width))
-    assert logits.shape == (1, 3, height, width)
-    assert coarse.shape == (1, 3, -(-height // 4), -(-width // 4))
+        coarse, full = network.coarse_logits(images), network(images)
+    stride = LOGITS_STRIDES.get(which, 4)
+    assert full.shape == (1, 3, height, width)
+    assert coarse.shape == (1, 3, -(-height // stride), -(-width // stride))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_auxiliary_features_are_what_they_say(name: str) -> None:
+    network = SMALL[name]
+    with torch.inference_mode():
+        logits, features = network.outputs(torch.zeros(1, 3, network.stride, 2 * network.stride))
+    cells = network.stride // network.logits_stride
+    assert logits.shape == (1, 3, cells, 2 * cells)
+    assert [feature.shape[1] for feature in features] == network.auxiliary_channels
 
 
 def test_padding_does_not_move_the_image() -> None:
@@ -57,19 +125,18 @@ def test_padding_does_not_move_the_image() -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("name", "options"),
     [
-        {},
-        {"backbone": "xception_b"},
-        {"backbones": 1, "high_level": False, "low_level": False},
-        {"high_level": False},
-        {"low_level": False},
-        {"attention": False},
+        *((name, {}) for name in NETWORKS),
+        ("dfanet", {"backbone": "xception_b"}),
+        ("dfanet", {"high_level": False}),
+        ("dfanet", {"input_scale": 0.5}),
+        ("deeplabv3", {"backbone": "resnet50", "output_stride": 8}),
     ],
     ids=str,
 )
-def test_inference_form_gives_the_same_output(options: dict[str, object]) -> None:
-    network = lively_network(**options)
+def test_inference_form_gives_the_same_output(name: str, options: dict[str, object]) -> None:
+    network = lively_network(name, **options)
     folded = inference_form(network)
     images = torch.randn(2, 3, 90, 140)
     with torch.inference_mode():
@@ -78,6 +145,29 @@ def test_inference_form_gives_the_same_output(options: dict[str, object]) -> Non
     kinds = {type(layer) for layer in folded.modules()}
     assert not kinds & {torch.nn.BatchNorm2d, FCAttention}, "something was not folded"
     assert any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules()), "the original was changed"
+
+
+def test_a_smaller_input_is_the_mean_of_areas() -> None:
+    whole = SCALED[0.25]
+    small = lively_network(num_classes=3, backbone="xception_b")
+    small.load_state_dict(whole.state_dict())
+    images = torch.randn(1, 3, 256, 512)
+    with torch.inference_mode():
+        expected = small.coarse_logits(torch.nn.functional.avg_pool2d(images, 4))
+        torch.testing.assert_close(whole.coarse_logits(images), expected)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_an_output_stride_of_8_only_adds_places_between(backbone: str) -> None:
+    """With the same parameters, every second feature of the encoder is what it was at 16."""
+    coarse, fine = (lively_network("deeplabv3", backbone=backbone, output_stride=stride) for stride in (16, 8))
+    fine.load_state_dict(coarse.state_dict())
+    images = torch.randn(1, 3, 96, 128)
+    with torch.inference_mode():
+        expected, given = coarse.backbone(images), fine.backbone(images)
+        for few, many in zip(expected, given, strict=True):
+            torch.testing.assert_close(many[:, :, ::2, ::2], few, rtol=1e-3, atol=1e-4 * few.abs().max().item())
+        assert fine(images).shape == coarse(images).shape
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4), (3, 5), (8, 2)])
@@ -102,8 +192,9 @@ def folded_blocks() -> list[Block]:
     return list(inference_form(torch.nn.Sequential(encoder))[0])
 
 
-def test_each_image_of_a_batch_is_on_its_own() -> None:
-    network = lively_network(backbone="xception_b")
+@pytest.mark.parametrize("name", FAMILY)
+def test_each_image_of_a_batch_is_on_its_own(name: str) -> None:
+    network = SMALL[name]
     images = torch.randn(3, 3, 64, 64)
     with torch.inference_mode():
         together = network(images)
@@ -125,11 +216,29 @@ def test_gradients_neither_explode_nor_vanish_at_the_start() -> None:
     assert all(p.grad is not None for p in network.parameters()), "a layer is not used"
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_first_loss_is_that_of_no_knowledge_and_every_layer_learns(name: str) -> None:
+    """With the fewest images a batch may have, in which pooled maps have one value an image."""
+    torch.manual_seed(0)
+    network = build_network(name, num_classes=11)
+    size = 2 * network.stride
+    logits = network(torch.randn(network.least_batch, 3, size, size))
+    loss = torch.nn.functional.cross_entropy(logits, torch.randint(11, (len(logits), size, size)))
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(11), rel=0.1)
+    assert all(p.grad is not None for p in network.parameters()), "a layer is not used"
+
+
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("unet", {}, "network is 'unet', but there are only these: dfanet"),
-        ("dfanet", {"backbone": "resnet"}, "backbone is 'resnet', but DFANet has these: xception_a, xception_b"),
+        ("unet", {}, "network is 'unet', but there are only these: dfanet, fast_scnn, deeplabv3, "),
+        ("dfanet", {"backbone": "resnet18"}, "backbone is 'resnet18', but network dfanet has these: xception_a, xc"),
+        ("deeplabv3", {"backbone": "vgg"}, "backbone is 'vgg', but network deeplabv3 has these: resnet18, resnet50, "),
+        ("fast_scnn", {"backbone": "resnet18"}, "backbone is 'resnet18', but network fast_scnn has none to choose"),
+        ("deeplabv3", {"output_stride": 32}, "output_stride is 32, but DeepLabV3 has 16 and 8"),
+        ("dfanet", {"input_scale": 0.3}, "input_scale is 0.3, but has to be one of 1, 0.5 and 0.25"),
+        ("dfanet", {"aspp": True}, "aspp takes the place of the decoder: set high_level and low_level to false"),
         ("dfanet", {"backbones": 9}, "backbones is 9, but DFANet has 1 to 4"),
         ("dfanet", {"depth": 9}, "cannot be built with"),
     ],

@@ -14,13 +14,17 @@ from numpy.typing import NDArray
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from brightness import blocks, save_brightness_weights
+from conftest import info_of, lively_network
 from rclpy.qos import ReliabilityPolicy
 from ros_harness import NodeProcess, Peer, next_domain
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from dfanet_ros.checkpoint import save_checkpoint
+from dfanet_ros.frame import Frame
 from dfanet_ros.image_messages import message_from_pixels
 from dfanet_ros.label_set import CAMVID
+from dfanet_ros.segmenter import load_segmenter
 
 SIZE = (96, 128)
 OUTPUTS = ("mask", "color_mask", "overlay")
@@ -105,6 +109,25 @@ def test_masks_have_the_frames_size_and_place(three_cameras: tuple[NodeProcess, 
         given = np.frombuffer(bytes(mask.data), np.uint8).reshape(size)
         where = certain[rows][:, columns]
         np.testing.assert_array_equal(given[where], ids[rows][:, columns][where])
+
+
+@pytest.mark.parametrize("name", ["fast_scnn", "deeplabv3"])
+def test_other_networks_are_run_by_name(name: str, tmp_path: Path) -> None:
+    network = lively_network(name)
+    save_checkpoint(tmp_path / "random.safetensors", network, info_of(network, input_size=SIZE, name=name))
+    domain = next_domain()
+    parameters = {"weights": tmp_path / "random.safetensors", "network": name, "backbone": "auto"}
+    with start(tmp_path / "node.log", domain, Path(), **parameters) as node, Peer(domain) as peer:
+        node.wait_until_ready()
+        image = encoded(blocks(*SIZE, seed=0)[0], "rgb8")
+        peer.subscribe("/camera/segmentation/mask")
+        (mask,) = peer.exchange(peer.publisher("/camera/image_raw"), image, "/camera/segmentation/mask")
+        node.wait_for_log(rf"{name}(, | with resnet18, )11 classes of random, input 96 x 128")
+    segmenter = load_segmenter(str(tmp_path / "random.safetensors"), device="cpu")
+    rgb = np.frombuffer(bytes(image.data), np.uint8).reshape(*SIZE, 3)
+    expected = segmenter.segment([Frame(rgb)])[0].label_map
+    given = np.frombuffer(bytes(mask.data), np.uint8).reshape(SIZE)
+    assert (given == expected).mean() > 0.999  # threads may round differently
 
 
 def test_cameras_go_each_their_own_way_and_one_may_vanish(three_cameras: tuple[NodeProcess, Peer]) -> None:
@@ -256,8 +279,8 @@ def test_the_node_ends_when_told_to(weights: Path, tmp_path: Path, with_signal: 
 @pytest.mark.parametrize(
     ("parameters", "says"),
     [
-        ({"backbone": "resnet"}, "parameter backbone is 'resnet', but has to be one of xception_a, xception_b"),
-        ({"network": "unet"}, "parameter network is 'unet', but has to be one of dfanet"),
+        ({"backbone": "resnet"}, "parameter backbone is 'resnet', but has to be one of auto, xception_a, xception_b"),
+        ({"network": "unet"}, "parameter network is 'unet', but has to be one of auto, dfanet"),
         ({"input_height": -1}, r"input_height.* from 0 to 8192.*-1"),
         ({"input_width": "wide"}, "parameter input_width is 'wide', but has to be a whole number from 0 to 8192"),
         ({"overlay_opacity": 1.5}, r"overlay_opacity.*from 0 to 1.*1\.5"),

@@ -9,16 +9,16 @@ import pytest
 from dfanet_ros.engines import ENGINES
 from dfanet_ros.engines.torch import DTYPES
 from dfanet_ros.network import NETWORKS
-from dfanet_ros.network.xception import CHANNELS
-from dfanet_ros.parameters import PARAMETERS
+from dfanet_ros.parameters import BACKBONES, PARAMETERS
 
 TABLE = {parameter.name: parameter for parameter in PARAMETERS}
 
 
 def test_choices_are_what_there_is() -> None:
     assert TABLE["outputs"].choices == tuple(TABLE["outputs"].default)
-    assert TABLE["network"].choices == tuple(NETWORKS)
-    assert TABLE["backbone"].choices == tuple(CHANNELS)
+    assert TABLE["network"].choices == ("auto", *NETWORKS)
+    assert {*BACKBONES} == {backbone for entry in NETWORKS.values() for backbone in entry.backbones}
+    assert TABLE["backbone"].choices == ("auto", *BACKBONES)
     assert TABLE["precision"].choices == ("auto", *DTYPES)
     assert TABLE["engine"].choices == ("auto", *ENGINES)
 
@@ -65,7 +65,7 @@ def test_allowed_values_come_in_the_parameters_type(name: str, value: Any, check
         ("outputs", ["mask", "depth"], r"is \['mask', 'depth'\], but"),
         ("autostart", 1, "is 1, but has to be true or false"),
         ("autostart", "false", "is 'false', but has to be true or false"),
-        ("backbone", "XCEPTION_A", "is 'XCEPTION_A', but has to be one of xception_a, xception_b"),
+        ("backbone", "XCEPTION_A", "is 'XCEPTION_A', but has to be one of auto, xception_a, xception_b"),
         ("weights", 5, "is 5, but has to be a text"),
     ],
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from both_pipelines import STRIDES
 from conftest import info_of, lively_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,23 +15,38 @@ from numpy.typing import NDArray
 from dfanet_ros.checkpoint import MEAN, STD
 from dfanet_ros.device import DevicePipeline
 from dfanet_ros.frame import RGB_CHANNELS, Frame
-from dfanet_ros.host import HostPipeline, resize_labels, upsampled_argmax
+from dfanet_ros.host import HostPipeline, resize_labels
 from dfanet_ros.label_set import CAMVID
 from dfanet_ros.segmenter import Segmenter, load_segmenter
 from dfanet_ros.street_scenes import StreetScenes
+from dfanet_ros.upsampling import upsampled_argmax
 
 SIZE = (64, 96)
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
+def random_segmenter(name: str, **options: object) -> Segmenter:
+    network = lively_network(name, **options)
+    return Segmenter(network, info_of(network, input_size=SIZE, name=name), device="cpu", engine="torch")
+
+
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
-    network = lively_network(backbone="xception_b")
-    return Segmenter(network, info_of(network, input_size=SIZE), device="cpu")
+    return random_segmenter("dfanet", backbone="xception_b")
+
+
+@pytest.fixture(scope="module", params=["dfanet", "fast_scnn", "deeplabv3"])
+def each_segmenter(request: pytest.FixtureRequest) -> Segmenter:
+    """One of each family; the strides of their logits are 4, 8 and 16."""
+    return random_segmenter(request.param)
 
 
 def scenes(count: int, height: int = 120, width: int = 160) -> list[Frame]:
     return [Frame(image) for image, _ in StreetScenes(count, height, width, seed=9)]
+
+
+def stride_of(segmenter: Segmenter) -> int:
+    return {"dfanet": 4, "fast_scnn": 8, "deeplabv3": 16}[segmenter.info.network]
 
 
 def obvious_label_map(segmenter: Segmenter, frame: Frame) -> NDArray[np.uint8]:
@@ -41,7 +57,7 @@ def obvious_label_map(segmenter: Segmenter, frame: Frame) -> NDArray[np.uint8]:
     with torch.inference_mode():
         coarse = segmenter.logits(image)
         height, width = segmenter.input_size
-        logits = F.interpolate(coarse, (4 * coarse.shape[-2], 4 * coarse.shape[-1]), mode="bilinear")
+        logits = F.interpolate(coarse, scale_factor=stride_of(segmenter), mode="bilinear")
         ids = logits[:, :, :height, :width].argmax(1, keepdim=True).to(torch.uint8)
     return F.interpolate(ids, frame.size, mode="nearest-exact")[0, 0].numpy()
 
@@ -52,15 +68,16 @@ def obvious_label_map(segmenter: Segmenter, frame: Frame) -> NDArray[np.uint8]:
     height=st.integers(1, 20),
     width=st.integers(1, 20),
     smooth=st.integers(1, 4),
+    stride=st.sampled_from([2, *STRIDES, 32]),
     seed=st.integers(0, 999),
 )
 def test_upsampled_argmax_is_the_argmax_of_the_upsampled(
-    classes: int, height: int, width: int, smooth: int, seed: int
+    classes: int, height: int, width: int, smooth: int, stride: int, seed: int
 ) -> None:
     noise = torch.randn(1, classes, height, width, generator=torch.Generator().manual_seed(seed))
     logits = F.avg_pool2d(noise, smooth, 1, smooth // 2)[:, :, :height, :width]
-    expected = F.interpolate(logits, scale_factor=4, mode="bilinear").argmax(1)[0].numpy()
-    given_ids = upsampled_argmax(logits[0])
+    expected = F.interpolate(logits, scale_factor=stride, mode="bilinear").argmax(1)[0].numpy()
+    given_ids = upsampled_argmax(logits[0], stride)
     assert given_ids.shape == expected.shape
     # Only where two classes are equal to rounding may the two differ.
     assert (given_ids != expected).mean() <= 1e-3
@@ -75,7 +92,7 @@ def test_upsampled_argmax_is_the_argmax_of_the_upsampled(
 def test_of_equal_logits_the_first_is_the_largest(values: list[int], height: int, width: int) -> None:
     logits = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1).repeat(1, height, width)
     for layout in (logits, logits.permute(1, 2, 0).contiguous().permute(2, 0, 1)):
-        assert (upsampled_argmax(layout) == values.index(max(values))).all()
+        assert (upsampled_argmax(layout, 4) == values.index(max(values))).all()
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -99,7 +116,8 @@ def test_labels_are_enlarged_by_pixel_centres(size: tuple[int, int], target: tup
 
 
 @pytest.mark.parametrize("size", [(64, 96), (120, 160), (45, 77), (33, 200)], ids=str)
-def test_label_map_is_that_of_the_obvious_code(segmenter: Segmenter, size: tuple[int, int]) -> None:
+def test_label_map_is_that_of_the_obvious_code(each_segmenter: Segmenter, size: tuple[int, int]) -> None:
+    segmenter = each_segmenter
     for frame in scenes(2, *size) if min(size) >= 64 else [Frame(scenes(1)[0].pixels[: size[0], : size[1]])]:
         label_map = segmenter.segment([frame])[0].label_map
         expected = obvious_label_map(segmenter, frame)
@@ -110,10 +128,12 @@ def test_label_map_is_that_of_the_obvious_code(segmenter: Segmenter, size: tuple
 
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(sizes=st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=3))
-def test_frames_of_any_size_give_label_maps_of_that_size(segmenter: Segmenter, sizes: list[tuple[int, int]]) -> None:
+def test_frames_of_any_size_give_label_maps_of_that_size(
+    each_segmenter: Segmenter, sizes: list[tuple[int, int]]
+) -> None:
     rng = np.random.default_rng(0)
     frames = [Frame(rng.integers(0, 255, (*size, 3), np.uint8)) for size in sizes]
-    for frame, result in zip(frames, segmenter.segment(frames), strict=True):
+    for frame, result in zip(frames, each_segmenter.segment(frames), strict=True):
         assert result.label_map.shape == frame.size
         assert result.label_map.max() < len(CAMVID)
         assert result.color_mask().shape == (*frame.size, 3)
@@ -179,17 +199,18 @@ def test_both_pipelines_prepare_the_same(encoding: str, size: tuple[int, int]) -
     if pixels is None:
         pixels = np.concatenate([channels[encoding.replace("a8", "8")], rgb[:, :, :1]], 2)
     frame = Frame(np.ascontiguousarray(pixels), encoding)
-    host = HostPipeline(info, SIZE).prepare([frame])
-    device = DevicePipeline(info, SIZE, torch.device("cpu")).prepare([frame])
+    host = HostPipeline(info, SIZE, 4).prepare([frame])
+    device = DevicePipeline(info, SIZE, 4, torch.device("cpu")).prepare([frame])
     # One or two grey levels of rounding; where the frame shrinks to half or less, the filters differ a little.
     difference = (host - device).abs() * 255 * 0.225
     assert difference.mean() < (2.5 if size == (300, 400) else 0.5)
 
 
-def test_both_pipelines_finish_the_same(segmenter: Segmenter) -> None:
-    frames = scenes(2)
-    host = HostPipeline(segmenter.info, SIZE)
-    device = DevicePipeline(segmenter.info, SIZE, torch.device("cpu"))
+def test_both_pipelines_finish_the_same(each_segmenter: Segmenter) -> None:
+    segmenter, frames = each_segmenter, scenes(2)
+    stride = stride_of(segmenter)
+    host = HostPipeline(segmenter.info, SIZE, stride)
+    device = DevicePipeline(segmenter.info, SIZE, stride, torch.device("cpu"))
     device.prepare(frames)
     with torch.inference_mode():
         logits = segmenter.logits(host.prepare(frames))

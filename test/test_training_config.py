@@ -35,6 +35,16 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
     assert (config.epochs, config.seed, command.data, command.resume) == (4, 0, None, False)
 
 
+@pytest.mark.parametrize(
+    ("network", "backbone"), [("dfanet", "xception_a"), ("deeplabv3", "resnet18"), ("fast_scnn", "")]
+)
+def test_a_run_says_which_backbone_it_takes(tmp_path: Path, network: str, backbone: str) -> None:
+    config = load_config(Config, write_config(tmp_path / "run.yaml", network=network, backbone="auto"))
+    assert config.backbone == backbone
+    (tmp_path / "again.yaml").write_text(as_yaml(config))
+    assert load_config(Config, tmp_path / "again.yaml") == config
+
+
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     config = load_config(Config, write_config(tmp_path / "run.yaml", scale=[0.5, 2.0], ohem=0.7))
     (tmp_path / "again.yaml").write_text(as_yaml(config))
@@ -46,8 +56,10 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     [
         ({"epoch": 3}, "epoch"),
         ({"data_set": "mars"}, "data_set is 'mars', but there are camvid, "),
-        ({"network": "unet"}, "network is 'unet', but there are dfanet"),
-        ({"backbone": "resnet"}, "backbone is 'resnet', but there are xception_a, xception_b"),
+        ({"network": "unet"}, "network is 'unet', but there are only these: dfanet, fast_scnn, deeplabv3"),
+        ({"backbone": "resnet"}, "backbone is 'resnet', but network dfanet has these: xception_a, xception_b"),
+        ({"network": "deeplabv3"}, "backbone is 'xception_b', but network deeplabv3 has these: resnet18"),
+        ({"network": "fast_scnn"}, "backbone is 'xception_b', but network fast_scnn has none to choose: leave it at"),
         ({"optimizer": "adam"}, "optimizer.*sgd.*adamw"),
         ({"crop": None}, "crop"),
         ({"crop": [0, 64]}, "crop is 0, but has to be larger than 0"),
@@ -63,6 +75,16 @@ def test_wrong_configs_are_refused(tmp_path: Path, changes: dict[str, Any], says
     path.write_text(yaml.safe_dump(values))
     with pytest.raises(ConfigError, match=f"(?s){says}"):
         load_config(Config, path)
+
+
+def test_a_run_that_is_older_than_a_key_can_go_on(tmp_path: Path) -> None:
+    pytest.importorskip("lightning", reason="Lightning is not installed")
+    from training.runs import refuse_changes
+
+    path = write_config(tmp_path / "config.yaml", network="dfanet")
+    refuse_changes(path, load_config(Config, path))
+    with pytest.raises(ConfigError, match="network was dfanet and is backbone"):
+        refuse_changes(path, load_config(Config, write_config(tmp_path / "other.yaml", network="backbone")))
 
 
 def test_commands_explain_themselves(tmp_path: Path) -> None:

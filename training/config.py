@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from argparse import RawDescriptionHelpFormatter
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from dfanet_ros.network import NETWORKS
+from dfanet_ros.network import AUTO, resolve_backbone
 from dfanet_ros.network.xception import CHANNELS
 from training.data_sets import DATA_SETS
 
@@ -70,9 +70,10 @@ class Config(Hardware):
         learning_rate: Its highest value, after the warm-up; falls to 0 by the polynomial of power 0.9.
         weight_decay: Of the convolutions; normalisation and biases have none.
         network: A network of the registry.
-        backbone: Its backbone.
+        backbone: One that the network has; auto: its default one.
+        options: Others of the network, as {input_scale: 0.25} of dfanet or {output_stride: 8} of deeplabv3.
         init: A .safetensors file to start from: a pretrained backbone, or a trained network (its classifier is left
-            out if the classes differ in number); empty: from scratch.
+            out if the classes differ in number); for deeplabv3 also torchvision's .pth files; empty: from scratch.
         train_parts: Parts of the data set that are trained on.
         val_part: Part that is evaluated on.
         evaluate_every: Epochs between two evaluations.
@@ -100,7 +101,8 @@ class Config(Hardware):
     learning_rate: float
     weight_decay: float
     network: str = "dfanet"
-    backbone: str = "xception_a"
+    backbone: str = AUTO
+    options: dict[str, Any] = field(default_factory=dict)
     init: str = ""
     train_parts: tuple[str, ...] = ("train",)
     val_part: str = "val"
@@ -119,8 +121,11 @@ class Config(Hardware):
 
     def __post_init__(self) -> None:
         check_choice("data_set", self.data_set, DATA_SETS)
-        check_choice("network", self.network, NETWORKS)
-        check_choice("backbone", self.backbone, CHANNELS)
+        try:
+            backbone = resolve_backbone(self.network, self.backbone)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        object.__setattr__(self, "backbone", backbone)  # what a run's folder says is what it was
         for name in ("epochs", "batch_size", "evaluate_every", "learning_rate", "devices", "num_nodes"):
             check_positive(name, getattr(self, name))
         if self.class_weight_offset <= 1:

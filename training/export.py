@@ -7,20 +7,25 @@ A .safetensors file is what the node loads (parameter `weights`). An .onnx file 
 this package; it is compared with PyTorch before it is kept. Its input `images` is float32 (N, 3, H, W), RGB as
 (value / 255 - mean) / std; its output `logits` is float32 (N, classes, H, W), and the largest is the pixel's class.
 Any number N of images goes in at once, all of one size H x W. Mean, std and classes are in the metadata of either file.
+
+Options that change no parameter may change after training, as DeepLabV3's authors do: --option output_stride=8 makes
+four times as many logits of a deeplabv3 that was trained at 16, --option input_scale=0.5 shrinks a dfanet's images.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dfanet_ros.checkpoint import CheckpointError, WeightsInfo, load_checkpoint, network_from, save_checkpoint
-from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.network.base import Network
 from dfanet_ros.segmenter import find_weights
 
 SUFFIXES = (".safetensors", ".onnx")
@@ -28,7 +33,7 @@ ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 PREFIX = "network."  # of the tensors to keep; others, as of auxiliary classifiers, are for training only
 
 
-def load_training_checkpoint(path: Path) -> tuple[DFANet, WeightsInfo]:
+def load_training_checkpoint(path: Path) -> tuple[Network, WeightsInfo]:
     """The network of a checkpoint of `training.train`, in evaluation mode on the CPU, and what is known of it.
 
     Raises:
@@ -66,6 +71,31 @@ def export_weights(checkpoint: Path, out: Path) -> None:
     save_checkpoint(out, *load_training_checkpoint(checkpoint))
 
 
+def with_options(
+    network: Network, info: WeightsInfo, options: Sequence[str], path: Path
+) -> tuple[Network, WeightsInfo]:
+    """The same weights in a network with other options.
+
+    Args:
+        network: as it was trained.
+        info: of its weights.
+        options: as NAME=VALUE, with values as JSON has them.
+        path: of the weights, for the text of an error.
+
+    Raises:
+        ValueError: the network has no such option, or other parameters with it.
+    """
+    changed = {}
+    for option in options:
+        name, _, value = option.partition("=")
+        try:
+            changed[name] = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"--option is '{option}', but has to be NAME=VALUE, as output_stride=8") from error
+    info = replace(info, options=info.options | changed)
+    return network_from(info.to_metadata(), network.state_dict(), path)
+
+
 def parse(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(
         prog="python -m training.export",
@@ -87,6 +117,9 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argparse
         type=int,
         metavar=("H", "W"),
         help="for .onnx: height and width of its input in pixels (default: the size that the weights were trained for)",
+    )
+    parser.add_argument(
+        "--option", nargs="+", default=[], metavar="NAME=VALUE", help="options of the network to change, see above"
     )
     return parser, parser.parse_args(argv)
 
@@ -115,6 +148,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         check(arguments)
         weights = find_weights(arguments.weights)
         network, info = load_training_checkpoint(weights) if weights.suffix == ".ckpt" else load_checkpoint(weights)
+        if arguments.option:
+            network, info = with_options(network, info, arguments.option, weights)
         if out.suffix == ".onnx":
             # Not at the top, as weights are to be had without onnx.
             from dfanet_ros.engines.onnx_model import OPSET
@@ -132,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             save_checkpoint(out, network, info)
     except (ValueError, OSError) as error:
         parser.exit(1, f"error: {error}\n")
-    print(f"wrote {out}: {out.stat().st_size / 1e6:.1f} MB, {info.network} with {info.backbone}")
+    print(f"wrote {out}: {out.stat().st_size / 1e6:.1f} MB, {info.system}")
     print(f"{len(info.labels)} classes of {info.data_set}: {', '.join(info.labels.names)}")
     for remark in remarks:
         print(remark)

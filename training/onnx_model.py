@@ -12,7 +12,7 @@ import torch
 
 from dfanet_ros.checkpoint import WeightsInfo
 from dfanet_ros.engines.onnx_model import INPUT, OUTPUT, convert
-from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.network.base import Network
 from dfanet_ros.network.inference import inference_form
 
 BATCHES = (1, 3)  # that a model is checked with; it is exported with 2
@@ -35,7 +35,7 @@ class Agreement(NamedTuple):
     same_class: float
 
 
-def write_onnx(path: Path, network: DFANet, info: WeightsInfo, input_size: tuple[int, int]) -> Agreement:
+def write_onnx(path: Path, network: Network, info: WeightsInfo, input_size: tuple[int, int]) -> Agreement:
     """Write the network as one ONNX file, which is there whole and checked, or not at all.
 
     Its input `images` is float32 (N, 3, H, W), normalised RGB, its output `logits` float32 (N, classes, H, W); N is
@@ -70,7 +70,7 @@ def write_onnx(path: Path, network: DFANet, info: WeightsInfo, input_size: tuple
     return agreement
 
 
-def compare(path: Path, network: DFANet, input_size: tuple[int, int]) -> Agreement:
+def compare(path: Path, network: Network, input_size: tuple[int, int]) -> Agreement:
     """Run a model in ONNX Runtime and the network in PyTorch on random images, both on the CPU; the worst counts."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()  # heeds OMP_NUM_THREADS, which ONNX Runtime does not

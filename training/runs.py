@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from training.checkpoints import FOLDER, WholeFiles, keep_last_and_best
-from training.config import ConfigError, Hardware, as_yaml
+from training.config import ConfigError, Hardware, as_yaml, load_config
 from training.synchronised import SyncBatchNorm
 
 
@@ -41,7 +41,7 @@ def open_run(out: Path, config: Hardware, resume: bool) -> Path | None:
 
 def refuse_changes(path: Path, config: Hardware) -> None:
     """Where a run goes on is free, what it is is not. Raises ConfigError with what differs."""
-    before = yaml.safe_load(path.read_text())
+    before = yaml.safe_load(as_yaml(load_config(type(config), path)))  # what is not in it has its default
     now = yaml.safe_load(as_yaml(config))
     free = {field.name for field in fields(Hardware)}
     changed = [key for key in now if key not in free and now[key] != before.get(key)]

@@ -14,14 +14,12 @@ from dfanet_ros.checkpoint import WeightsInfo
 from dfanet_ros.label_set import UNLABELLED, LabelSet
 from dfanet_ros.metrics import ConfusionMatrix
 from dfanet_ros.network import build_network
-from dfanet_ros.network.dfanet import LOGITS_STRIDE
-from dfanet_ros.network.layers import pad_to_multiple, upsample
-from training.config import Config
+from dfanet_ros.network.base import enlarge_logits
+from dfanet_ros.network.layers import pad_to_multiple, pixel_classifier, upsample
+from training.config import Config, ConfigError
 from training.data import Batch
 from training.losses import PixelLoss, finite
 from training.optimizers import build_optimizer, poly_schedule
-
-MIDDLE = LOGITS_STRIDE // 2  # of the pixels that one logit stands for
 
 
 class SegmentationTask(LightningModule):
@@ -32,6 +30,9 @@ class SegmentationTask(LightningModule):
         labels: the classes.
         iterations: of the whole run, for the learning rate.
         class_weights: (C,) float32 or None.
+
+    Raises:
+        ConfigError: the batches are too small for the network.
     """
 
     def __init__(self, config: Config, labels: LabelSet, iterations: int, class_weights: Tensor | None = None) -> None:
@@ -39,10 +40,18 @@ class SegmentationTask(LightningModule):
         self.iterations = iterations
         self.config = config
         self.labels = labels
-        self.network = build_network(config.network, num_classes=len(labels), backbone=config.backbone)
+        self.network = build_network(
+            config.network, num_classes=len(labels), backbone=config.backbone, **config.options
+        )
+        least = self.network.least_batch
+        if config.batch_size < least:
+            raise ConfigError(
+                f"batch_size is {config.batch_size}, but network {config.network} needs at least {least}: it "
+                "normalises means over whole images, of which one image has one"
+            )
         channels = self.network.auxiliary_channels if config.auxiliary else []
         # Trained beside the network, for the gradient that they give to its depths, and left out of the weights.
-        self.auxiliary = nn.ModuleList(classifier(count, len(labels)) for count in channels)
+        self.auxiliary = nn.ModuleList(pixel_classifier(count, len(labels)) for count in channels)
         self.loss = PixelLoss(class_weights, config.label_smoothing, config.ohem)
         self.confusion = MulticlassConfusionMatrix(len(labels), ignore_index=UNLABELLED, validate_args=False)
         self.info = WeightsInfo(
@@ -57,16 +66,17 @@ class SegmentationTask(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, target = batch
         logits, features = self.network.outputs(pad_to_multiple(images, self.network.stride))
-        rows, columns = logits.shape[-2] * LOGITS_STRIDE, logits.shape[-1] * LOGITS_STRIDE
+        stride = self.network.logits_stride
+        full = enlarge_logits(logits, stride)
+        rows, columns = full.shape[-2:]
         padded = F.pad(target, (0, columns - target.shape[2], 0, rows - target.shape[1]), value=UNLABELLED)
-        loss: Tensor = self.loss(upsample(logits, (rows, columns)), padded)
+        loss: Tensor = self.loss(full, padded)
+        # At the logits' size: each side by four costs sixteen times as much and tells a backbone hardly more.
+        middle = stride // 2
+        small = padded[:, middle::stride, middle::stride]
         for head, feature in zip(self.auxiliary, features, strict=False):
-            # At the logits' size: four times as much costs sixteen times as much and tells a backbone hardly more.
             coarse = upsample(head(feature), (logits.shape[-2], logits.shape[-1]))
-            middle = LOGITS_STRIDE // 2
-            loss = loss + self.config.auxiliary * self.loss(
-                coarse, padded[:, middle::LOGITS_STRIDE, middle::LOGITS_STRIDE]
-            )
+            loss = loss + self.config.auxiliary * self.loss(coarse, small)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
         return finite(loss, self.current_epoch, batch_idx)
 
@@ -102,13 +112,6 @@ class SegmentationTask(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.val_miou = checkpoint["val_miou"]
-
-
-def classifier(channels: int, num_classes: int) -> nn.Conv2d:
-    """A 1 x 1 convolution to logits that at first are small: all classes are about equally likely."""
-    conv = nn.Conv2d(channels, num_classes, 1)
-    nn.init.normal_(conv.weight, std=0.01)
-    return conv
 
 
 def describe(config: Config) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -16,7 +17,8 @@ def initialise(network: nn.Module, path: Path) -> list[str]:
 
     A pretrained backbone (`stem.*`, `backbone.*`, `fc.*`, as `training.pretrain` writes it) goes into each backbone of
     the network, as in the paper (section 4.1): only layers whose input widths differ cannot take it. The weights of a
-    network go where they come from.
+    network go where they come from. State dicts of torchvision (`.pth`) fit deeplabv3: those of ResNets, and those of
+    DeepLabV3s, whose auxiliary head is not used.
 
     Returns:
         Sentences: what was taken, and each tensor of the network that keeps its random weights, with the reason.
@@ -24,10 +26,7 @@ def initialise(network: nn.Module, path: Path) -> list[str]:
     Raises:
         ConfigError: the file cannot be read, or nothing in it fits.
     """
-    try:
-        given = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"init is '{path}', which is not a .safetensors file that can be read: {error}") from error
+    given = _read(path)
     expected = network.state_dict()
     taken: dict[str, Tensor] = {}
     remarks: list[str] = []
@@ -51,9 +50,29 @@ def initialise(network: nn.Module, path: Path) -> list[str]:
     return [f"{len(taken)} of {len(expected)} tensors start from {path}", *remarks]
 
 
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix != ".pth":
+            return load_file(path)
+        given = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"init is '{path}', which is not a {path.suffix} file that can be read: {error}") from error
+    except Exception as error:  # noise makes the unpickler raise nearly anything
+        raise ConfigError(f"init is '{path}', which is not a state dict ({type(error).__name__})") from error
+    if not isinstance(given, dict) or not all(isinstance(value, Tensor) for value in given.values()):
+        raise ConfigError(f"init is '{path}', which is not a state dict: it has more than tensors by name")
+    return given
+
+
 def _in_pretrained(name: str) -> str:
-    """The name in a pretrained backbone: `backbones.2.enc3.x` is `backbone.enc3.x`, an attention's `fc.x` just that."""
+    """The name in a pretrained backbone.
+
+    `backbones.2.enc3.x` is `backbone.enc3.x`, an attention's `fc.x` just that; a ResNet's `backbone.layer1.x` is
+    `layer1.x`.
+    """
     kind, _, rest = name.partition(".")
+    if kind == "backbone":
+        return rest
     if kind != "backbones":
         return name
     layer = rest.partition(".")[2]

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     images = tqdm(checked(frames, len(info.labels)), "writing the bag", len(frames), unit="frame")
     write_frames(out / "frames", CAMERA, images, rate or BAG_RATE)
 
-    process = NodeProcess(out / "node.log", weights=str(weights), network=info.network, backbone=info.backbone)
+    process = NodeProcess(out / "node.log", weights=str(weights))
     with process, Session(process) as session:
         print("starting the node ...", file=sys.stderr)
         session.connect(next(read_messages(out / "frames", CAMERA)))

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, get_num_threads, set_num_threads
 
-from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.network.base import Network
 
 ENGINES = ("torch", "cuda_graph", "onnxruntime", "openvino", "tensorrt")
 # Measured on CPUs (docs/performance.md). On CUDA nothing is measured yet, so what `auto` takes there needs no more than
@@ -25,7 +25,7 @@ class Engine(Protocol):
     """A network, ready to run on one device in one precision."""
 
     def logits(self, images: Tensor) -> Tensor:
-        """Normalised (N, 3, H, W) float32 to coarse logits (N, classes, ceil(H / 4), ceil(W / 4)), on the device.
+        """Normalised (N, 3, H, W) float32 to coarse logits (N, classes, h, w), on the device.
 
         The result is the caller's: the next call does not change it.
         """
@@ -73,7 +73,7 @@ def choose_engine(name: str, device: torch.device, precision: str) -> Choice:
 
 def build_engine(
     name: str,
-    network: DFANet,
+    network: Network,
     input_size: tuple[int, int],
     device: torch.device,
     precision: str,

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 import dfanet_ros.network
-from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.network.base import Network
 
 DIGEST = 32  # bytes of SHA-256, which stand before the content
 MOST_FILES = 40  # some 300 MB; the oldest go
@@ -50,7 +50,7 @@ def cached(kind: str, key: Iterable[object], build: Callable[[], bytes]) -> byte
     return built
 
 
-def fingerprint(network: DFANet) -> str:
+def fingerprint(network: Network) -> str:
     """A text that changes with the network's weights, its structure and its code, and with PyTorch."""
     digest = sha256(f"{torch.__version__}\n{network}\n".encode())
     for file in sorted(Path(dfanet_ros.network.__path__[0]).glob("*.py")):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dfanet_ros.engines.torch import Engine as TorchEngine
-from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.network.base import Network
 
 WARM_UP_RUNS = 3  # in which cuDNN and cuBLAS choose kernels and set memory aside, which a capture must not see
 
@@ -27,7 +27,7 @@ class _Captured(NamedTuple):
 class Engine:
     """See `dfanet_ros.engines.Engine`. Each batch size is captured when it first comes."""
 
-    def __init__(self, network: DFANet, input_size: tuple[int, int], device: torch.device, precision: str) -> None:
+    def __init__(self, network: Network, input_size: tuple[int, int], device: torch.device, precision: str) -> None:
         self._engine = TorchEngine(network, input_size, device, precision)
         self._shape = (3, *input_size)
         self._device = device

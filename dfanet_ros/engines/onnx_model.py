@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dfanet_ros.engines.cache import cached, fingerprint
-from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.network.base import Network
 
 if TYPE_CHECKING:
     import onnx
@@ -23,9 +23,9 @@ FREE_BATCH = ({0: torch.export.Dim("batch")},)
 
 
 class CoarseLogits(nn.Module):
-    """A network whose `forward` ends at a quarter of the size, as converters want it."""
+    """A network whose `forward` ends at its coarse logits, as converters want it."""
 
-    def __init__(self, network: DFANet) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
         self.eval()
@@ -40,7 +40,7 @@ def missing(*packages: str) -> str:
     return f"it needs packages that are not installed (pip install {' '.join(absent)})" if absent else ""
 
 
-def coarse_model(network: DFANet, input_size: tuple[int, int]) -> bytes:
+def coarse_model(network: Network, input_size: tuple[int, int]) -> bytes:
     """The network down to its coarse logits, in its own precision, for any batch; kept on disk.
 
     Args:

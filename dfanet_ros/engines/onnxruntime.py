@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dfanet_ros.engines.onnx_model import INPUT, NEEDED, OUTPUT, coarse_model, missing
 from dfanet_ros.engines.torch import DTYPES
-from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.network.base import Network
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 PRECISIONS = {"cpu": ("fp32",), "cuda": ("fp32", "fp16")}
@@ -30,7 +30,7 @@ def objection(device: torch.device, precision: str) -> str:
 class Engine:
     """See `dfanet_ros.engines.Engine`. The ONNX model is kept on disk."""
 
-    def __init__(self, network: DFANet, input_size: tuple[int, int], device: torch.device, precision: str) -> None:
+    def __init__(self, network: Network, input_size: tuple[int, int], device: torch.device, precision: str) -> None:
         import onnxruntime
 
         self._device = device

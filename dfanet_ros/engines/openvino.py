@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dfanet_ros.engines.cache import cached, fingerprint
 from dfanet_ros.engines.onnx_model import CoarseLogits, exported, missing
-from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.network.base import Network
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -31,7 +31,7 @@ def objection(device: torch.device, precision: str) -> str:
 class Engine:
     """See `dfanet_ros.engines.Engine`. What OpenVINO has compiled is kept on disk."""
 
-    def __init__(self, network: DFANet, input_size: tuple[int, int], device: torch.device, precision: str) -> None:
+    def __init__(self, network: Network, input_size: tuple[int, int], device: torch.device, precision: str) -> None:
         import openvino
 
         core = _core()
@@ -65,7 +65,7 @@ def _core() -> Any:
     return openvino.Core()
 
 
-def _converted(network: DFANet, input_size: tuple[int, int]) -> Any:
+def _converted(network: Network, input_size: tuple[int, int]) -> Any:
     """The network as OpenVINO has it, for any batch."""
     import openvino
 

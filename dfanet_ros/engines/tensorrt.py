@@ -10,7 +10,7 @@ from torch import Tensor
 from dfanet_ros.engines.cache import cached, fingerprint
 from dfanet_ros.engines.onnx_model import INPUT, NEEDED, OUTPUT, coarse_model, missing
 from dfanet_ros.engines.torch import DTYPES
-from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.network.base import Network
 
 MOST_IMAGES = 16  # in a batch; larger ones go in parts
 WORKSPACE = 2**30  # bytes
@@ -26,7 +26,7 @@ def objection(device: torch.device, precision: str) -> str:
 class Engine:
     """See `dfanet_ros.engines.Engine`. The engine that TensorRT has built is kept on disk."""
 
-    def __init__(self, network: DFANet, input_size: tuple[int, int], device: torch.device, precision: str) -> None:
+    def __init__(self, network: Network, input_size: tuple[int, int], device: torch.device, precision: str) -> None:
         import tensorrt
 
         self._device = device

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.network.base import Network
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -20,7 +20,7 @@ def objection(device: torch.device, precision: str) -> str:
 class Engine:
     """See `dfanet_ros.engines.Engine`; here the images may be of any size."""
 
-    def __init__(self, network: DFANet, input_size: tuple[int, int], device: torch.device, precision: str) -> None:
+    def __init__(self, network: Network, input_size: tuple[int, int], device: torch.device, precision: str) -> None:
         self._dtype = DTYPES[precision]
         converted = network.to(device, self._dtype)
         self._network = converted.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its hints

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfanet_ros.checkpoint import load_checkpoint
 from dfanet_ros.evaluate_bag.segmented import OUTPUTS
 from dfanet_ros.parameters import PARAMETERS
 from dfanet_ros.segmenter import Segmenter, find_weights, load_segmenter
@@ -58,7 +57,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--batch", type=int, default=0, help="frames that are segmented at once (default: 8 on a GPU, 1 on the CPU)"
     )
-    shared = parser.add_argument_group("parameters of the node", "Network and backbone are by default the weights'.")
+    shared = parser.add_argument_group("parameters of the node")
     for parameter in PARAMETERS:
         if parameter.name in SHARED:
             shared.add_argument(
@@ -86,9 +85,6 @@ def open_segmenter(arguments: argparse.Namespace) -> tuple[Segmenter, Path]:
         ValueError: see `load_segmenter`.
     """
     chosen = {name: getattr(arguments, name) for name in SHARED if getattr(arguments, name) is not None}
-    if chosen.get("weights"):
-        _, info = load_checkpoint(find_weights(chosen["weights"]))
-        chosen = {"network": info.network, "backbone": info.backbone, **chosen}
     input_size = (chosen.pop("input_height", 0), chosen.pop("input_width", 0))
     named = {name: chosen[name] for name in ("weights", "network", "backbone") if name in chosen}
     return load_segmenter(**chosen, input_size=input_size), find_weights(**{"weights": "", **named})

@@ -71,9 +71,7 @@ def _processes(arguments: argparse.Namespace) -> list[ModuleProcess]:
         height=height,
         width=width,
     )
-    node = NodeProcess(
-        logs / "node.log", weights=str(path.absolute()), network=info.network, backbone=info.backbone, device="auto"
-    )
+    node = NodeProcess(logs / "node.log", weights=str(path.absolute()), device="auto")
     return [camera, node]
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfanet_ros.network.layers import (
-    ConvBN,
-    add,
-    coarse_size,
-    pad_to_multiple,
-    upsample,
-)
+from dfanet_ros.network.base import Network
+from dfanet_ros.network.deeplabv3 import ASPP, HEAD_CHANNELS, RATES
+from dfanet_ros.network.layers import ConvBN, add, pixel_classifier, upsample
 from dfanet_ros.network.xception import CHANNELS, Backbone, Features, Stem
 
 DECODER_CHANNELS = 32
 LOGITS_STRIDE = 4
+INPUT_SCALES = (1.0, 0.5, 0.25)
 
 
 class Decoder(nn.Module):
@@ -37,8 +35,7 @@ class Decoder(nn.Module):
         self.fuse = ConvBN(width, width, 3) if low_level else None
         if low_level and not high_level:
             self.high.append(ConvBN(c4, width, 1))
-        self.classifier = nn.Conv2d(width, num_classes, 1)
-        nn.init.normal_(self.classifier.weight, std=0.01)  # at first all classes are about equally likely
+        self.classifier = pixel_classifier(width, num_classes)
 
     def forward(self, features: list[Features], size: tuple[int, int]) -> Tensor:
         if not self.high:
@@ -52,8 +49,22 @@ class Decoder(nn.Module):
         return self.classifier(joined)
 
 
-class DFANet(nn.Module):
-    """DFANet A, B and the rows of the paper's tables 3 and 4, by options.
+class ASPPDecoder(nn.Module):
+    """DeepLabV3's ASPP on the last backbone's output, in place of the paper's decoder (table 2)."""
+
+    def __init__(self, name: str, num_classes: int) -> None:
+        super().__init__()
+        self.aspp = ASPP(CHANNELS[name][-1], RATES)
+        self.classifier = pixel_classifier(HEAD_CHANNELS, num_classes)
+
+    def forward(self, features: list[Features], size: tuple[int, int]) -> Tensor:
+        return upsample(self.classifier(self.aspp(features[-1].attention)), size)
+
+
+class DFANet(Network):
+    """DFANet A, B and the rows of the paper's tables 2 to 4, by options; logits at a quarter of the size.
+
+    Its auxiliary features are the backbones' outputs.
 
     Args:
         num_classes: channels of the output.
@@ -62,9 +73,12 @@ class DFANet(nn.Module):
         high_level: the decoder's "HL" branch.
         low_level: the decoder's "LL" branch.
         attention: the fully connected attention at the end of each backbone.
+        aspp: DeepLabV3's ASPP in place of the decoder; goes with neither HL nor LL.
+        input_scale: what the images are shrunk to inside, 1, 0.5 or 0.25; logits are as much coarser. It changes no
+            parameter.
 
     Raises:
-        ValueError: an unknown backbone, or a number of backbones or classes that is not possible.
+        ValueError: options or a number of classes that are not possible.
     """
 
     def __init__(
@@ -75,28 +89,41 @@ class DFANet(nn.Module):
         high_level: bool = True,
         low_level: bool = True,
         attention: bool = True,
+        aspp: bool = False,
+        input_scale: float = 1.0,
     ) -> None:
-        super().__init__()
-        if backbone not in CHANNELS:
-            raise ValueError(f"backbone is '{backbone}', but DFANet has these: {', '.join(CHANNELS)}")
         if not 1 <= backbones <= 4:
             raise ValueError(f"backbones is {backbones}, but DFANet has 1 to 4 of them")
-        if not 1 <= num_classes <= 255:
-            raise ValueError(f"num_classes is {num_classes}, but 8-bit masks hold 1 to 255 classes")
-        self.options = {
-            "backbone": backbone,
-            "backbones": backbones,
-            "high_level": high_level,
-            "low_level": low_level,
-            "attention": attention,
-        }
-        self.num_classes = num_classes
+        if aspp and (high_level or low_level):
+            raise ValueError("aspp takes the place of the decoder: set high_level and low_level to false")
+        if input_scale not in INPUT_SCALES:
+            raise ValueError(f"input_scale is {input_scale}, but has to be one of 1, 0.5 and 0.25")
+        shrink = round(1 / input_scale)
+        super().__init__(
+            num_classes,
+            options={
+                "backbone": backbone,
+                "backbones": backbones,
+                "high_level": high_level,
+                "low_level": low_level,
+                "attention": attention,
+                "aspp": aspp,
+                "input_scale": input_scale,
+            },
+            # The last encoder of backbone n works at 1 / 2^(3 + n); below that no stride divides the size.
+            stride=shrink * 2 ** (3 + backbones),
+            logits_stride=shrink * LOGITS_STRIDE,
+            auxiliary_channels=[CHANNELS[backbone][-1]] * backbones,
+            least_batch=2 if aspp else 1,  # its image pooling gives one value an image to normalise
+        )
+        self.shrink = shrink
         self.stem = Stem()
         self.backbones = nn.ModuleList(Backbone(backbone, first=n == 0, attention=attention) for n in range(backbones))
-        self.decoder = Decoder(backbone, num_classes, backbones, high_level, low_level)
-        # The last encoder of backbone n works at 1 / 2^(3 + n); below that no stride divides the size.
-        self.stride = 2 ** (3 + backbones)
-        self.auxiliary_channels = [CHANNELS[backbone][-1]] * backbones
+        self.decoder: Decoder | ASPPDecoder
+        if aspp:
+            self.decoder = ASPPDecoder(backbone, num_classes)
+        else:
+            self.decoder = Decoder(backbone, num_classes, backbones, high_level, low_level)
 
     def features(self, images: Tensor) -> list[Features]:
         """The outputs of each backbone, for images whose size is a multiple of `stride`."""
@@ -116,31 +143,11 @@ class DFANet(nn.Module):
             outputs.append(Features(enc2, enc3, enc4, backbone.attention(enc4)))
         return outputs
 
-    def coarse_logits(self, images: Tensor) -> Tensor:
-        """Logits at a quarter of the size: (N, 3, H, W) gives (N, num_classes, ceil(H / 4), ceil(W / 4)).
-
-        Images are normalised RGB of any size; what is padded inside is cut off again.
-        """
-        rows, columns = coarse_size(*_size(images), LOGITS_STRIDE)
-        logits, _ = self.outputs(pad_to_multiple(images, self.stride))
-        return logits[:, :, :rows, :columns]
-
     def outputs(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Coarse logits, and what auxiliary classifiers are trained on, for images of a multiple of `stride`.
-
-        The latter are the backbones' outputs, (N, C, h, w) with C as in `auxiliary_channels`.
-        """
+        """See `Network.outputs`."""
+        if self.shrink > 1:
+            images = F.avg_pool2d(images, self.shrink)
         features = self.features(images)
-        logits: Tensor = self.decoder(features, coarse_size(*_size(images), LOGITS_STRIDE))
+        size = images.shape[-2] // LOGITS_STRIDE, images.shape[-1] // LOGITS_STRIDE
+        logits: Tensor = self.decoder(features, size)
         return logits, [f.attention for f in features]
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, num_classes, H, W) for normalised RGB images (N, 3, H, W) of any size."""
-        height, width = _size(images)
-        coarse = self.coarse_logits(images)
-        full = coarse.shape[-2] * LOGITS_STRIDE, coarse.shape[-1] * LOGITS_STRIDE
-        return upsample(coarse, full)[:, :, :height, :width]
-
-
-def _size(x: Tensor) -> tuple[int, int]:
-    return x.shape[-2], x.shape[-1]

@@ -6,6 +6,7 @@ Batch normalisation and attention are folded away, and what is linear happens be
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from dfanet_ros.network.layers import add, upsample
 from dfanet_ros.network.refinement import RefiningBlock
 from dfanet_ros.network.xception import Backbone, Block, FCAttention, Features
 
-Network = TypeVar("Network", bound=nn.Module)
+Form = TypeVar("Form", bound=nn.Module)
 
 
 class FoldedAttention(nn.Module):
@@ -58,7 +59,7 @@ class SmallDecoder(nn.Module):
         return logits + self.classifier(self.fuse(low))
 
 
-def inference_form(network: Network) -> Network:
+def inference_form(network: Form) -> Form:
     """A copy of a network in evaluation mode with the same outputs (to rounding), less work and no gradients."""
     folded = copy.deepcopy(network).eval()
     with torch.no_grad():
@@ -82,19 +83,20 @@ def _avoid_large_maps(network: DFANet) -> None:
 
 
 def _fold(module: nn.Module) -> None:
+    _fold_normalisation(module)
     for name, child in module.named_children():
         if isinstance(child, FCAttention):
             setattr(module, name, FoldedAttention(child))
-        elif isinstance(child, nn.Sequential):
-            _fold_normalisation(child)
-            _fold(child)
         else:
             _fold(child)
 
 
-def _fold_normalisation(layers: nn.Sequential) -> None:
-    for index in reversed(range(len(layers) - 1)):
-        conv, norm = layers[index], layers[index + 1]
+def _fold_normalisation(module: nn.Module) -> None:
+    """Fold each normalisation that stands right after a convolution; in this package it is then also called so."""
+    for (name, conv), (after, norm) in reversed([*pairwise(module.named_children())]):
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            layers[index] = fuse_conv_bn_eval(conv, norm)
-            del layers[index + 1]
+            setattr(module, name, fuse_conv_bn_eval(conv, norm))
+            if isinstance(module, nn.Sequential):
+                del module[int(after)]
+            else:
+                setattr(module, after, nn.Identity())

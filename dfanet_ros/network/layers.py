@@ -9,11 +9,31 @@ from torch import Tensor, nn
 
 
 class ConvBN(nn.Sequential):
-    """Convolution, batch normalisation and, if wanted, ReLU; the size stays the same at stride 1."""
+    """Convolution, batch normalisation and, if wanted, ReLU; the size stays the same at stride 1.
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool = True) -> None:
+    Args:
+        inputs: channels.
+        outputs: channels.
+        kernel: rows and columns, odd.
+        stride: of the output's pixels.
+        relu: whether a ReLU follows.
+        dilation: distance of the kernel's taps.
+        depthwise: each channel on its own.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        relu: bool = True,
+        dilation: int = 1,
+        depthwise: bool = False,
+    ) -> None:
+        padding, groups = dilation * (kernel // 2), inputs if depthwise else 1
         layers: list[nn.Module] = [
-            nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+            nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False),
             nn.BatchNorm2d(outputs),
         ]
         if relu:
@@ -33,6 +53,19 @@ class SeparableConvBN(nn.Sequential):
         if relu:
             layers.append(nn.ReLU(inplace=True))
         super().__init__(*layers)
+
+
+def pixel_classifier(channels: int, num_classes: int) -> nn.Conv2d:
+    """A 1 x 1 convolution to logits that at first are small: all classes are about equally likely."""
+    conv = nn.Conv2d(channels, num_classes, 1)
+    nn.init.normal_(conv.weight, std=0.01)
+    return conv
+
+
+def start_as_identity(block: nn.Module) -> None:
+    """Zero gamma in the last normalisation of what is added to a skip: without it gradients explode in long rows."""
+    last = [layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d)][-1]
+    nn.init.zeros_(last.weight)
 
 
 def upsample(features: Tensor, size: tuple[int, int]) -> Tensor:

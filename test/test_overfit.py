@@ -1,0 +1,40 @@
+"""Each family of networks learns four frames by heart."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.optim.swa_utils import update_bn
+
+from dfanet_ros.checkpoint import MEAN, STD
+from dfanet_ros.network import build_network
+from dfanet_ros.street_scenes import StreetScenes
+
+PLACES = torch.tensor([0, 1, 2, 2, 1, 1, 1, 1])  # sky, what stands on the ground, ground: by class of the scenes
+
+
+@pytest.mark.parametrize(
+    ("name", "iterations", "learning_rate"),
+    [("dfanet", 28, 1e-2), ("fast_scnn", 25, 1e-2), ("deeplabv3", 35, 5e-3)],
+)
+def test_four_frames_are_learnt_by_heart(name: str, iterations: int, learning_rate: float) -> None:
+    scenes = [StreetScenes(4, 64, 96, seed=3)[number] for number in range(4)]
+    images = torch.stack([torch.from_numpy(image.copy()).permute(2, 0, 1) / 255 for image, _ in scenes])
+    images = (images - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    target = PLACES[torch.stack([torch.from_numpy(labels.copy()).long() for _, labels in scenes])]
+    torch.manual_seed(0)
+    network = build_network(name, num_classes=3)
+    optimizer = torch.optim.AdamW(network.parameters(), learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=iterations)
+    for _ in range(iterations):
+        optimizer.zero_grad()
+        F.cross_entropy(network(images), target).backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    update_bn([images], network)  # as the trainer does: so few iterations are too few for the running statistics
+    network.eval()
+    with torch.inference_mode():
+        right = (network(images).argmax(1) == target).double().mean().item()
+    assert right > 0.95, f"{100 * right:.1f} %"
