@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from dfanet_ros.bags import BagError, require
-from dfanet_ros.checkpoint import load_checkpoint
 from dfanet_ros.demo.node_process import ModuleProcess, NodeError, NodeProcess, prepare_process
 from dfanet_ros.interruption import EXIT_CODE
 from dfanet_ros.metrics import ConfusionMatrix
 from dfanet_ros.report.measures import measure_lines
-from dfanet_ros.segmenter import find_weights
+from dfanet_ros.segmenter import find_weights, load_segmenter
 from dfanet_ros.topics import output_namespace
 
 READY_WITHIN = 90  # seconds that the nodes have for loading and for discovery
@@ -61,7 +60,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     metrics = out / "metrics.json"
     metrics.unlink(missing_ok=True)
     weights = find_weights(arguments.weights)
-    load_checkpoint(weights)  # or the node's log would say what is wrong with it
+    # Here, so that it is said what is wrong with the weights, and that what takes long at the first start is done
+    # before the nodes look for each other: on a busy machine, with LARGE_DATA, some never find the others.
+    load_segmenter(str(weights), engine="auto").close()
     evaluation = ModuleProcess(
         "the evaluation node",
         "dfanet_ros.evaluation_node",
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         time.sleep(LAST_WITHIN)
     values: dict[str, Any] = json.loads(metrics.read_text(encoding="utf-8"))
     if not values["frames"]:
-        raise evaluation.error(f"no frame of {arguments.bag} was compared")
+        raise node.error(f"no mask of the node fits a label of {arguments.bag} ({evaluation.log} counts them)")
     return values
 
 

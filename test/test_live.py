@@ -146,11 +146,9 @@ def test_a_slow_viewer_skips_frames(live: LiveProcess, stage: Stage) -> None:
     run(test(), stage.play(LEFT))
 
 
-def test_a_viewer_that_takes_nothing_delays_nobody(live: LiveProcess, domain: int) -> None:
-    async def test() -> None:
-        async with Browser(live.url) as fast, Browser(live.url) as stuck:
-            for browser in (fast, stuck):
-                await browser.choose("/large")
+def test_a_viewer_that_takes_nothing_delays_nobody(tmp_path: Path) -> None:
+    async def test(url: str) -> None:
+        async with Browser(url) as fast, Browser(url) as stuck:
             await fast.frame()
             for _ in range(60):
                 await stuck.ask()  # and does not read; whoever waited for it would wait for ever
@@ -160,8 +158,9 @@ def test_a_viewer_that_takes_nothing_delays_nobody(live: LiveProcess, domain: in
                 took.append((await stuck.packet()).number)
             assert len(took) < 50, "all 60 were on their way to it, so it was not stuck"
 
-    with Peer(domain) as peer:
-        run(test(), Stage(peer, "/large", size=(480, 640)).play("/large", rate=20))
+    domain = next_domain()
+    with Peer(domain) as peer, LiveProcess(domain, tmp_path / "log") as live:
+        run(test(live.url), Stage(peer, LEFT, size=(480, 640)).play(LEFT, rate=20))
 
 
 def test_a_viewer_chooses_its_camera(live: LiveProcess, stage: Stage) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from io import BytesIO
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -23,7 +25,7 @@ def objection(device: torch.device, precision: str) -> str:
         return absent
     if precision not in PRECISIONS:
         return f"it computes in {' or '.join(PRECISIONS)}, not in {precision}"
-    if precision == "bf16" and "BF16" not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if precision == "bf16" and "BF16" not in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return "this CPU has no bf16 arithmetic: use fp32"
     return ""
 
@@ -32,9 +34,8 @@ class Engine:
     """See `dfanet_ros.engines.Engine`. What OpenVINO has compiled is kept on disk."""
 
     def __init__(self, network: Network, input_size: tuple[int, int], device: torch.device, precision: str) -> None:
-        import openvino
-
-        core = _core()
+        openvino = _openvino()
+        core = openvino.Core()
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
@@ -59,16 +60,19 @@ class Engine:
         del self._compiled
 
 
-def _core() -> Any:
+def _openvino() -> ModuleType:
+    """The package, without its reports to Intel of each conversion.
+
+    They leave the robot, and come from forked copies of the node: Fast DDS then sometimes never found other nodes.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed
     import openvino
 
-    return openvino.Core()
+    return openvino
 
 
 def _converted(network: Network, input_size: tuple[int, int]) -> Any:
     """The network as OpenVINO has it, for any batch."""
-    import openvino
-
-    model = openvino.convert_model(exported(CoarseLogits(network), input_size))
+    model = _openvino().convert_model(exported(CoarseLogits(network), input_size))
     model.reshape([-1, 3, *input_size])
     return model
