@@ -24,7 +24,6 @@ from tqdm import tqdm
 from dfanet_ros.benchmark.machine import machine
 from dfanet_ros.checkpoint import WeightsInfo, load_checkpoint
 from dfanet_ros.engines import ENGINES, build_engine, choose_engine
-from dfanet_ros.network import build_network
 from dfanet_ros.network.base import Network
 from dfanet_ros.network.complexity import PAPER_ROWS, Complexity, PaperRow, complexity
 from dfanet_ros.network.inference import inference_form
@@ -39,7 +38,7 @@ ASPP = tuple(
     for letter in "AB"
     for text, size in (("", (1024, 1024)), (", scale 0.25", (256, 256)))
 )
-# Rows of `PAPER_ROWS` by their beginnings, and those of which we do not know the paper's counts.
+# Rows by their names: of `PAPER_ROWS`, and those of which we do not know the paper's counts.
 TABLES: dict[str, tuple[str, ...]] = {
     "Table 2: one backbone with atrous spatial pyramid pooling (the paper has mIoU only)": tuple(
         row.name for row in ASPP
@@ -78,11 +77,6 @@ class Timed:
     @property
     def median(self) -> float:
         return median(self.times)
-
-
-def build(row: PaperRow) -> Network:
-    """The row's network, with random weights."""
-    return build_network(row.network, num_classes=row.num_classes, backbone=row.backbone, **row.options)
 
 
 def prepared(network: Network, size: tuple[int, int], device: torch.device, precision: str, engine: str) -> Timed:
@@ -192,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     counts = {name: complexity(row.build(), row.input_size) for name, row in ROWS.items()}
     timed = {
-        name: prepared(build(row), row.input_size, device, precision, arguments.engine)
+        name: prepared(row.build("cpu"), row.input_size, device, precision, arguments.engine)
         for name, row in ROWS.items()
         if arguments.rounds
     }

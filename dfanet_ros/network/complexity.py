@@ -49,14 +49,10 @@ class PaperRow:
     input_size: tuple[int, int] = (1024, 1024)
     num_classes: int = 19
 
-    def build(self) -> Network:
-        """The network, without memory for its parameters."""
-        return _built(self.network, self.num_classes, self.backbone, **self.options)
-
-
-def _built(name: str, num_classes: int, backbone: str, **options: Any) -> Network:
-    with torch.device("meta"):
-        return build_network(name, num_classes=num_classes, backbone=backbone, **options)
+    def build(self, device: str = "meta") -> Network:
+        """The network with random weights; on `meta`, without memory for them."""
+        with torch.device(device):
+            return build_network(self.network, num_classes=self.num_classes, backbone=self.backbone, **self.options)
 
 
 def _torchvision(depth: int, gmacs: float, parameters: float) -> PaperRow:
@@ -115,7 +111,9 @@ def registry_table(input_size: tuple[int, int] = (512, 1024), num_classes: int =
     lines = [f"| network | backbone | parameters, M | GMACs, {input_size[0]} x {input_size[1]} |", "|---|---|---|---|"]
     for name, entry in NETWORKS.items():
         for backbone in entry.backbones or ("",):
-            ours = complexity(_built(name, num_classes, backbone), input_size)
+            with torch.device("meta"):
+                network = build_network(name, num_classes=num_classes, backbone=backbone)
+            ours = complexity(network, input_size)
             lines.append(f"| `{name}` | {backbone} | {ours.megabytes / 4:.2f} | {ours.gmacs:.2f} |")
     return "\n".join(lines)
 
