@@ -9,15 +9,16 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from socket import gethostname
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 import rclpy
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -54,9 +55,10 @@ TABLE = {parameter.name: parameter for parameter in PARAMETERS}
 class SegmentationNode(LifecycleNode):
     """Segments the newest frame of each camera, all cameras' frames in one batch.
 
-    The executor's thread receives; one other thread, the worker, does all that needs PyTorch (which keeps a pool of
-    OpenMP threads for each thread that it is used in: with two pools on the same cores a network takes 1.6 times as
-    long) and publishes.
+    Three threads, so that the slowest of their stages bounds the rate and not their sum: the executor's thread
+    receives, the worker segments, and the publisher draws, compresses and publishes what the worker had before. Of
+    PyTorch's OpenMP threads, of which each of ours would have a pool, only the worker has more than one: with two pools
+    on the same cores a network takes 1.6 times as long.
 
     Raises:
         ValueError: a parameter has a value that is not allowed; the sentence says what is.
@@ -72,6 +74,9 @@ class SegmentationNode(LifecycleNode):
         self._style: Style | None = None
         self._newest: Newest[AnyImage] = Newest()
         self._worker = ThreadPoolExecutor(1, "worker")
+        self._publisher = ThreadPoolExecutor(1, "publisher", torch.set_num_threads, (1,))
+        self._publishing: Future[None] | None = None  # the batch before the one that is segmented
+        self._failed = Lock()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._diagnosed = self.get_clock().now()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -95,6 +100,7 @@ class SegmentationNode(LifecycleNode):
         """Segment what has come, then free everything."""
         self._shut_down()
         self._worker.shutdown()
+        self._publisher.shutdown()
 
     # Transitions
 
@@ -179,6 +185,7 @@ class SegmentationNode(LifecycleNode):
         for camera in self.cameras:
             camera.unsubscribe()
         self._worker.submit(self._segment_newest).result()  # what has come is not lost
+        self._publisher.submit(lambda: None).result()  # nor is what has been segmented
 
     def _clean_up(self) -> None:
         for camera in self.cameras:
@@ -251,8 +258,8 @@ class SegmentationNode(LifecycleNode):
     def _apply_live(self, values: dict[str, Any]) -> None:
         for camera in self.cameras:
             camera.max_rate = values["max_rate"]
-        # In the worker, which publishes: no publisher vanishes under its hands.
-        self._worker.submit(self._change_outputs, values).result()
+        # In the thread that publishes: no publisher vanishes under its hands.
+        self._publisher.submit(self._change_outputs, values).result()
 
     def _change_outputs(self, values: dict[str, Any]) -> None:
         for camera in self.cameras:
@@ -279,9 +286,15 @@ class SegmentationNode(LifecycleNode):
         results: list[Segmentation] = []  # remains so if the batch fails
         with self._outliving(*frames):
             results = self._segmenter.segment([*frames.values()])
-        for number, result in zip(frames, results, strict=False):
+        if self._publishing is not None:
+            self._publishing.result()  # nothing queues: at most one batch is published while the next is segmented
+        headers = {number: messages[number].header for number in frames}
+        self._publishing = self._publisher.submit(self._publish_batch, headers, results)
+
+    def _publish_batch(self, headers: dict[int, Header], results: list[Segmentation]) -> None:
+        for (number, header), result in zip(headers.items(), results, strict=False):
             with self._outliving(number):  # of one camera only: the others' results are published all the same
-                self._publish(self.cameras[number], messages[number].header, result)
+                self._publish(self.cameras[number], header, result)
 
     @contextmanager
     def _outliving(self, *numbers: int) -> Iterator[None]:
@@ -289,8 +302,9 @@ class SegmentationNode(LifecycleNode):
         try:
             yield
         except Exception:
-            for number in numbers:
-                self.cameras[number].counters.failed += 1
+            with self._failed:  # the worker and the publisher count here
+                for number in numbers:
+                    self.cameras[number].counters.failed += 1
             self.get_logger().error(f"frames were dropped:\n{traceback.format_exc()}", throttle_duration_sec=5.0)
 
     def _publish(self, camera: Camera, header: Header, result: Segmentation) -> None:
