@@ -13,6 +13,7 @@ from torch import Tensor
 from dfanet_ros.engines.cache import cached, fingerprint
 from dfanet_ros.engines.onnx_model import CoarseLogits, exported, missing
 from dfanet_ros.network.base import Network
+from dfanet_ros.network.inference import inference_form
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -72,7 +73,7 @@ def _openvino() -> ModuleType:
 
 
 def _converted(network: Network, input_size: tuple[int, int]) -> Any:
-    """The network as OpenVINO has it, for any batch."""
-    model = _openvino().convert_model(exported(CoarseLogits(network), input_size))
+    """The network in its form for inference as OpenVINO has it, for any batch."""
+    model = _openvino().convert_model(exported(CoarseLogits(inference_form(network)), input_size))
     model.reshape([-1, 3, *input_size])
     return model
