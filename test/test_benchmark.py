@@ -123,7 +123,7 @@ def test_the_start_is_measured(random_weights: Path, tmp_path: Path) -> None:
     assert end == "Ctrl-C to its end"
     for number in range(2):
         moments = [row.seconds[step][number] for step in steps]
-        assert 0 < moments[0] and moments == sorted(moments)
+        assert moments[0] > 0 and moments == sorted(moments)
     assert table([row]) in finished.stdout
 
 
