@@ -264,13 +264,14 @@ def test_the_fingerprint_changes_with_weights_options_and_structure() -> None:
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime", "tensorrt"])
 def test_an_engine_is_made_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second time, neither is it converted nor is the network brought into its form for inference."""
+    """The second time nothing is converted, no process is started and the network stays as it was trained."""
     both(name)
     module = engines._module(name)
     for each in (module, onnx_model_module):
         monkeypatch.setattr(each, "inference_form", None, raising=False)
+        monkeypatch.setattr(each, "apart", None, raising=False)
     monkeypatch.setattr(onnx_model_module, "convert", None)
-    monkeypatch.setattr(module, "_converted", None, raising=False)
+    monkeypatch.setattr(module, "_compiled", None, raising=False)
     monkeypatch.setattr(module, "_built", None, raising=False)
     engine, reference = both(name)
     images = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(2))

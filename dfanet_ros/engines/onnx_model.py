@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from dfanet_ros.engines.apart import apart
 from dfanet_ros.engines.cache import cached, fingerprint
 from dfanet_ros.network.base import Network
 from dfanet_ros.network.inference import inference_form
@@ -48,11 +49,12 @@ def coarse_model(network: Network, input_size: tuple[int, int], dtype: torch.dty
         input_size: (H, W) of the images, in pixels.
         dtype: of images, weights and logits.
     """
+    key = [fingerprint(network), input_size, dtype, OPSET]
+    return cached("onnx", key, lambda: apart(_converted, network, input_size, dtype))
 
-    def converted() -> bytes:
-        return convert(CoarseLogits(inference_form(network).to(dtype)), input_size).SerializeToString()
 
-    return cached("onnx", [fingerprint(network), input_size, dtype, OPSET], converted)
+def _converted(network: Network, input_size: tuple[int, int], dtype: torch.dtype) -> bytes:
+    return convert(CoarseLogits(inference_form(network).to(dtype)), input_size).SerializeToString()
 
 
 def convert(module: nn.Module, input_size: tuple[int, int]) -> onnx.ModelProto:

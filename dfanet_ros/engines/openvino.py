@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dfanet_ros.engines.apart import apart
 from dfanet_ros.engines.cache import cached, fingerprint
 from dfanet_ros.engines.onnx_model import CoarseLogits, exported, missing
 from dfanet_ros.network.base import Network
@@ -43,13 +44,9 @@ class Engine:
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # see `build_engine`
         }
 
-        def compile_network() -> bytes:
-            model = _converted(network, input_size)
-            return bytes(core.compile_model(model, "CPU", settings).export_model().getvalue())
-
         processor = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
         key = [fingerprint(network), input_size, openvino.get_version(), *processor, settings]
-        compiled = cached("openvino", key, compile_network)
+        compiled = cached("openvino", key, lambda: apart(_compiled, network, input_size, settings))
         self._compiled = core.import_model(BytesIO(compiled), "CPU", settings)
 
     def logits(self, images: Tensor) -> Tensor:
@@ -72,8 +69,9 @@ def _openvino() -> ModuleType:
     return openvino
 
 
-def _converted(network: Network, input_size: tuple[int, int]) -> Any:
-    """The network in its form for inference as OpenVINO has it, for any batch."""
-    model = _openvino().convert_model(exported(CoarseLogits(inference_form(network)), input_size))
+def _compiled(network: Network, input_size: tuple[int, int], settings: dict[str, Any]) -> bytes:
+    """What OpenVINO makes of the network in its form for inference, for any batch."""
+    openvino = _openvino()
+    model = openvino.convert_model(exported(CoarseLogits(inference_form(network)), input_size))
     model.reshape([-1, 3, *input_size])
-    return model
+    return bytes(openvino.Core().compile_model(model, "CPU", settings).export_model().getvalue())
