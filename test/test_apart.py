@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from dfanet_ros.engines.apart import NICENESS, apart
 
 def about_me(text: str) -> bytes:
     print("this is not a part of the answer")
+    atexit.register(time.sleep, 0.5)  # ending takes libraries some time
     return f"{text} {os.getpid()} {os.nice(0)}".encode()
 
 

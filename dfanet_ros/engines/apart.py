@@ -40,12 +40,12 @@ def apart(make: Callable[..., bytes], *arguments: Any) -> bytes:
         )
     except OSError:  # processes are not allowed, or there is no memory for one
         return make(*arguments)
-    with process:
-        assert process.stdin is not None and process.stdout is not None
-        with suppress(BrokenPipeError):  # it has ended: see below
-            pickle.dump((make, arguments), process.stdin)
-            process.stdin.flush()  # not closed: at its end the process ends, too
+    assert process.stdin is not None and process.stdout is not None
+    with suppress(BrokenPipeError), process:  # a broken pipe: it has ended, see below
+        pickle.dump((make, arguments), process.stdin)
+        process.stdin.flush()  # not closed: at its end the process ends, too
         answer = process.stdout.read()
+        process.wait()  # while its standard input is open
     if process.returncode < 0:
         raise ValueError(
             f"the process that prepares the network was killed by signal {-process.returncode}: if it was by the "
