@@ -25,7 +25,6 @@ from dfanet_ros.frame import Frame
 from dfanet_ros.host import HostPipeline
 from dfanet_ros.network import AUTO, resolve_backbone
 from dfanet_ros.network.base import Network
-from dfanet_ros.network.inference import inference_form
 from dfanet_ros.style import Style
 
 DEFAULT_NETWORK = "dfanet"
@@ -92,9 +91,7 @@ class Segmenter:
         self.precision = resolve_precision(precision, self.device)
         self.input_size = (input_size[0] or info.input_size[0], input_size[1] or info.input_size[1])
         self.engine = choose_engine(engine, self.device, self.precision)
-        self._engine = build_engine(
-            self.engine.name, inference_form(network), self.input_size, self.device, self.precision, threads
-        )
+        self._engine = build_engine(self.engine.name, network, self.input_size, self.device, self.precision, threads)
         self._pipeline: HostPipeline | DevicePipeline
         if self.device.type == "cpu":
             self._pipeline = HostPipeline(info, self.input_size, network.logits_stride)

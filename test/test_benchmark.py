@@ -17,6 +17,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 from ros_harness import next_domain
 
 from dfanet_ros.benchmark.results import Measured, engine_table, node_table
+from dfanet_ros.benchmark.start import Started, table
 from dfanet_ros.benchmark.yardsticks import Work, Yardsticks, work_of
 
 ROOT = Path(__file__).parents[1]
@@ -107,6 +108,23 @@ def test_one_node_is_compared_with_one_node_for_each_camera(random_weights: Path
     throughput = table["4 frames/s a camera: masks/s of all cameras"]
     assert max(throughput[:2]) <= 8.1, "no more masks than frames"
     assert table["memory, MB (RSS of all nodes)"][2] < 0.8, "one process is smaller than two"
+
+
+def test_the_start_is_measured(random_weights: Path, tmp_path: Path) -> None:
+    """Step by step, in the order in which they happen; the table has what the JSON has."""
+    weights = ["--weights", str(random_weights), "--sizes", "64x96", "--device", "cpu"]
+    finished = benchmark("--start", *weights, "--engines", "torch", "--rounds", "2", "--out", str(tmp_path))
+    assert finished.returncode == 0, finished.stderr
+    stored = json.loads((tmp_path / "start.json").read_text())
+    (row,) = (Started(**row) for row in stored["measured"])
+    assert row.engine == "torch"
+    *steps, end = row.seconds
+    assert {"node made", "PyTorch imported", "node active", "first mask received"} <= {*steps}
+    assert end == "Ctrl-C to its end"
+    for number in range(2):
+        moments = [row.seconds[step][number] for step in steps]
+        assert moments[0] > 0 and moments == sorted(moments)
+    assert table([row]) in finished.stdout
 
 
 @pytest.mark.parametrize(

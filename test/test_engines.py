@@ -18,7 +18,6 @@ from dfanet_ros.engines import onnx_model as onnx_model_module
 from dfanet_ros.engines.cache import cached, fingerprint, folder
 from dfanet_ros.frame import Frame
 from dfanet_ros.image_files import ImageFolder
-from dfanet_ros.network.inference import inference_form
 from dfanet_ros.segmenter import Segmenter, load_segmenter
 from dfanet_ros.street_scenes import StreetScenes
 
@@ -46,8 +45,8 @@ def device_for(name: str, precision: str = "fp32") -> torch.device:
 def both(name: str) -> tuple[Engine, Engine]:
     """An engine of that name, and PyTorch's in float32 on the CPU, for the same random network."""
     device = device_for(name)
-    network = inference_form(lively_network(backbone="xception_b", backbones=2))
-    reference = build_engine("torch", copy.deepcopy(network), SIZE, CPU, "fp32")
+    network = lively_network(backbone="xception_b", backbones=2)
+    reference = build_engine("torch", network, SIZE, CPU, "fp32")
     return build_engine(name, network, SIZE, device, "fp32", threads=2), reference
 
 
@@ -74,8 +73,8 @@ def test_logits_are_those_of_pytorch(name: str) -> None:
 def test_other_networks_run_in_every_engine(name: str, network_name: str) -> None:
     """They have pyramids of means over areas, which overlap at most sizes; here of 3 x 4 and of 6 x 8 places."""
     device = device_for(name)
-    network = inference_form(lively_network(network_name))
-    reference = build_engine("torch", copy.deepcopy(network), SIZE, CPU, "fp32")
+    network = lively_network(network_name)
+    reference = build_engine("torch", network, SIZE, CPU, "fp32")
     engine = build_engine(name, network, SIZE, device, "fp32")
     images = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -247,27 +246,32 @@ def test_without_a_place_to_write_everything_works(tmp_path: Path, monkeypatch: 
     assert len(calls) == 2
 
 
-def test_the_fingerprint_changes_with_weights_and_structure() -> None:
-    network = inference_form(lively_network(backbone="xception_b"))
-    same = inference_form(lively_network(backbone="xception_b"))
+def test_the_fingerprint_changes_with_weights_options_and_structure() -> None:
+    network = lively_network(backbone="xception_b")
+    same = lively_network(backbone="xception_b")
     assert fingerprint(network) == fingerprint(same)
     with torch.no_grad():
         next(same.parameters()).view(-1)[0] += 1e-3
     others = [
         same,
-        inference_form(lively_network(backbone="xception_a")),
-        inference_form(lively_network(backbone="xception_b", attention=False)),
+        lively_network(backbone="xception_a"),
+        lively_network(backbone="xception_b", attention=False),
+        lively_network(backbone="xception_b", input_scale=0.5),  # has the same layers and weights
         copy.deepcopy(network).to(torch.bfloat16),
     ]
-    assert len({fingerprint(each) for each in [network, *others]}) == 5
+    assert len({fingerprint(each) for each in [network, *others]}) == 6
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime", "tensorrt"])
 def test_an_engine_is_made_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second time nothing is converted, no process is started and the network stays as it was trained."""
     both(name)
     module = engines._module(name)
+    for each in (module, onnx_model_module):
+        monkeypatch.setattr(each, "inference_form", None, raising=False)
+        monkeypatch.setattr(each, "apart", None, raising=False)
     monkeypatch.setattr(onnx_model_module, "convert", None)
-    monkeypatch.setattr(module, "_converted", None, raising=False)
+    monkeypatch.setattr(module, "_compiled", None, raising=False)
     monkeypatch.setattr(module, "_built", None, raising=False)
     engine, reference = both(name)
     images = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(2))

@@ -26,7 +26,6 @@ from dfanet_ros.checkpoint import WeightsInfo, load_checkpoint
 from dfanet_ros.engines import ENGINES, build_engine, choose_engine
 from dfanet_ros.network.base import Network
 from dfanet_ros.network.complexity import PAPER_ROWS, Complexity, PaperRow, complexity
-from dfanet_ros.network.inference import inference_form
 from dfanet_ros.segmenter import resolve_device, resolve_precision
 
 WEIGHTS = "best.safetensors"  # of a run
@@ -81,7 +80,7 @@ class Timed:
 
 def prepared(network: Network, size: tuple[int, int], device: torch.device, precision: str, engine: str) -> Timed:
     """A frame through a network, once to warm up."""
-    running = build_engine(engine, inference_form(network), size, device, precision)
+    running = build_engine(engine, network, size, device, precision)
     image = torch.randn(1, 3, *size, device=device)
 
     def run() -> None:

@@ -1,4 +1,7 @@
-"""`python -m dfanet_ros.benchmark`: every engine, and with --cameras one node for several cameras or one for each."""
+"""`python -m dfanet_ros.benchmark`: every engine.
+
+With --cameras one node for several cameras or one for each, with --start how long the node takes to its first mask.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import argparse
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
-from dfanet_ros.benchmark import engines, many_cameras, one_camera
+from dfanet_ros.benchmark import engines, many_cameras, one_camera, start
 from dfanet_ros.benchmark.machine import machine
 from dfanet_ros.benchmark.results import draw, engine_table, node_table, write_json
 from dfanet_ros.demo.node_process import NodeError
@@ -24,6 +28,8 @@ def main() -> None:
             print(
                 f"{segmenter}\n{machine(segmenter.device)}; medians of {arguments.rounds} interleaved rounds\n\n{table}"
             )
+        elif arguments.start:
+            _start(arguments)
         else:
             _one_camera(arguments)
     except (ValueError, OSError, NodeError) as error:
@@ -48,18 +54,27 @@ def _one_camera(arguments: argparse.Namespace) -> None:
         print(f"\n{node_table(measured)}")
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        facts = {
-            "machine": here,
-            "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "rounds": arguments.rounds,
-            "operations_per_second": rates,
-            "bytes_per_second": yardsticks.bytes_per_second,
-        }
-        write_json(arguments.out / "benchmark.json", facts, measured)
+        facts = {"operations_per_second": rates, "bytes_per_second": yardsticks.bytes_per_second}
+        write_json(arguments.out / "benchmark.json", _facts(arguments, here) | facts, measured)
         try:
             draw(arguments.out / "benchmark.png", measured, here)
         except ModuleNotFoundError as error:
             print(f"no plot: {error} (pip install matplotlib)", file=sys.stderr)
+
+
+def _start(arguments: argparse.Namespace) -> None:
+    measured = start.measure(arguments)
+    here = machine(resolve_device(arguments.device))
+    print(f"{here}; medians of {arguments.rounds} interleaved starts\n\n{start.table(measured)}")
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        write_json(arguments.out / "start.json", _facts(arguments, here), measured)
+
+
+def _facts(arguments: argparse.Namespace, here: str) -> dict[str, Any]:
+    """What has to be known of a measurement."""
+    time = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"machine": here, "time": time, "rounds": arguments.rounds}
 
 
 def _arguments() -> argparse.Namespace:
@@ -86,7 +101,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=[], help="default: all that can run here")
     parser.add_argument("--device", default="auto", help="as the node's parameter")
     parser.add_argument("--node", action=argparse.BooleanOptionalAction, default=True, help="measure the node, too")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for benchmark.json and benchmark.png")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for benchmark.json and benchmark.png, or start.json"
+    )
     parser.add_argument(
         "--cameras", type=int, default=1, help="more than one: one node for all is compared with one node for each"
     )
@@ -97,6 +114,9 @@ def _arguments() -> argparse.Namespace:
         help="with --cameras: frames a second of each that the nodes can keep up with",
     )
     parser.add_argument("--seconds", type=float, default=5.0, help="with --cameras: how long each load takes a round")
+    parser.add_argument(
+        "--start", action="store_true", help="how long the node takes from its start to its first mask, step by step"
+    )
     parser.add_argument("--rounds", type=int, default=10, help="more rounds, steadier medians")
     arguments = parser.parse_args()
     if not 1 <= arguments.cameras <= 64:

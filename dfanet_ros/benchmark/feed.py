@@ -100,6 +100,22 @@ class Feed:
             self._receive_until(lambda: False, time.monotonic() + 0.2)
         return all(camera.latencies for camera in cameras)
 
+    def first_mask(self, camera: Camera, rate: float, timeout: float, check: Callable[[], None]) -> bool:
+        """Send at a rate, whether or not anybody receives, until a mask comes; says whether one came in that time.
+
+        Args:
+            check: called while waiting; it raises if there is no use in that.
+        """
+        camera.reset()
+        due = time.monotonic()
+        end = due + timeout
+        while not camera.latencies and due < end:
+            check()
+            camera.send()
+            due += 1 / rate
+            self._receive_until(lambda: bool(camera.latencies), due)
+        return bool(camera.latencies)
+
     def play(self, cameras: Sequence[Camera], seconds: float, rate: float | None = None) -> tuple[list[float], float]:
         """Send for some time and wait for the masks; gives their latencies in ms, and how long all took in seconds.
 

@@ -86,8 +86,8 @@ def node_table(measured: Sequence[Measured]) -> str:
     return "\n".join(lines)
 
 
-def write_json(path: Path, facts: dict[str, Any], measured: Sequence[Measured]) -> None:
-    """All times, not only the medians."""
+def write_json(path: Path, facts: dict[str, Any], measured: Sequence[Any]) -> None:
+    """All times (of dataclasses), not only the medians."""
     path.write_text(json.dumps({**facts, "measured": [asdict(row) for row in measured]}, indent=1) + "\n")
 
 

@@ -85,9 +85,11 @@ class NodeProcess(ModuleProcess):
         parameters: of the node, beside its image topic.
     """
 
+    MODULE = "dfanet_ros.segmentation_node"
+
     def __init__(self, log: Path, **parameters: Value) -> None:
         given: dict[str, Any] = {"image_topics": [CAMERA], **parameters}
-        super().__init__("the node", "dfanet_ros.segmentation_node", log, **given)
+        super().__init__("the node", self.MODULE, log, **given)
 
     def check(self) -> None:
         """Raises NodeError if the process has ended or its node could not be configured."""

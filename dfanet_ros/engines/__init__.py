@@ -13,11 +13,14 @@ import torch
 from torch import Tensor, get_num_threads, set_num_threads
 
 from dfanet_ros.network.base import Network
+from dfanet_ros.network.inference import inference_form
 
 ENGINES = ("torch", "cuda_graph", "onnxruntime", "openvino", "tensorrt")
 # Measured on CPUs (docs/performance.md). On CUDA nothing is measured yet, so what `auto` takes there needs no more than
 # PyTorch; onnxruntime and tensorrt have to be asked for.
 FASTEST_FIRST = {"cpu": ("openvino", "onnxruntime", "torch"), "cuda": ("cuda_graph", "torch")}
+# What these make of a network is kept on disk, so that they bring it into its form for inference only if they make it.
+KEPT_ON_DISK = ("onnxruntime", "openvino", "tensorrt")
 CORES = get_num_threads()  # what PyTorch starts with: one thread a core, or as many as OMP_NUM_THREADS says
 
 
@@ -86,7 +89,7 @@ def build_engine(
 
     Args:
         name: one of `ENGINES`, to which there is no objection.
-        network: in the form for inference (see `network.inference`), float32 on the CPU.
+        network: in evaluation mode, float32 on the CPU; it stays as it is.
         input_size: (H, W) of the images, in pixels.
         device: to run on.
         precision: `fp32`, `fp16` or `bf16`.
@@ -94,7 +97,8 @@ def build_engine(
     """
     if device.type == "cpu":
         set_num_threads(threads or default_threads(name))  # the engines look there
-    engine: Engine = _module(name).Engine(network, input_size, device, precision)
+    given = network if name in KEPT_ON_DISK else inference_form(network)
+    engine: Engine = _module(name).Engine(given, input_size, device, precision)
     if device.type == "cpu" and name != "torch":
         set_num_threads(1)
     return engine

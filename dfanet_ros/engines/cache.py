@@ -52,7 +52,7 @@ def cached(kind: str, key: Iterable[object], build: Callable[[], bytes]) -> byte
 
 def fingerprint(network: Network) -> str:
     """A text that changes with the network's weights, its structure and its code, and with PyTorch."""
-    digest = sha256(f"{torch.__version__}\n{network}\n".encode())
+    digest = sha256(f"{torch.__version__}\n{network}\n{network.options}\n".encode())
     for file in sorted(Path(dfanet_ros.network.__path__[0]).glob("*.py")):
         digest.update(file.read_bytes())
     for name, tensor in network.state_dict().items():

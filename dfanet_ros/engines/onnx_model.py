@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import warnings
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from dfanet_ros.engines.apart import apart
 from dfanet_ros.engines.cache import cached, fingerprint
 from dfanet_ros.network.base import Network
+from dfanet_ros.network.inference import inference_form
 
 if TYPE_CHECKING:
     import onnx
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 OPSET = 18  # what the exporter writes without converting from one opset to another
 INPUT, OUTPUT = "images", "logits"
 NEEDED = ("onnx", "onnxscript")  # for the conversion
-FREE_BATCH = ({0: torch.export.Dim("batch")},)
 
 
 class CoarseLogits(nn.Module):
@@ -40,15 +41,20 @@ def missing(*packages: str) -> str:
     return f"it needs packages that are not installed (pip install {' '.join(absent)})" if absent else ""
 
 
-def coarse_model(network: Network, input_size: tuple[int, int]) -> bytes:
-    """The network down to its coarse logits, in its own precision, for any batch; kept on disk.
+def coarse_model(network: Network, input_size: tuple[int, int], dtype: torch.dtype) -> bytes:
+    """The network in its form for inference down to its coarse logits, for any batch; kept on disk.
 
     Args:
-        network: in the form for inference, on the CPU.
+        network: in evaluation mode, on the CPU; it stays as it is.
         input_size: (H, W) of the images, in pixels.
+        dtype: of images, weights and logits.
     """
-    key = [fingerprint(network), input_size, OPSET]
-    return cached("onnx", key, lambda: convert(CoarseLogits(network), input_size).SerializeToString())
+    key = [fingerprint(network), input_size, dtype, OPSET]
+    return cached("onnx", key, lambda: apart(_converted, network, input_size, dtype))
+
+
+def _converted(network: Network, input_size: tuple[int, int], dtype: torch.dtype) -> bytes:
+    return convert(CoarseLogits(inference_form(network).to(dtype)), input_size).SerializeToString()
 
 
 def convert(module: nn.Module, input_size: tuple[int, int]) -> onnx.ModelProto:
@@ -65,7 +71,7 @@ def convert(module: nn.Module, input_size: tuple[int, int]) -> onnx.ModelProto:
             output_names=[OUTPUT],
             opset_version=OPSET,
             dynamo=True,
-            dynamic_shapes=FREE_BATCH,
+            dynamic_shapes=_free_batch(),
             external_data=False,
             verbose=False,
         )
@@ -80,9 +86,14 @@ def convert(module: nn.Module, input_size: tuple[int, int]) -> onnx.ModelProto:
 
 def exported(module: nn.Module, input_size: tuple[int, int]) -> torch.export.ExportedProgram:
     """A module of one input, images, as PyTorch hands it to others; the batch is free."""
-    return torch.export.export(module, (example(module, input_size),), dynamic_shapes=FREE_BATCH)
+    return torch.export.export(module, (example(module, input_size),), dynamic_shapes=_free_batch())
 
 
 def example(module: nn.Module, input_size: tuple[int, int]) -> Tensor:
     """Images to export a module with; two, for a batch of 1 would be taken for a constant."""
     return torch.zeros(2, 3, *input_size, dtype=next(module.parameters()).dtype)
+
+
+def _free_batch() -> tuple[dict[int, Any]]:
+    """For exporters: the batch, dimension 0 of the only input, may be of any size."""
+    return ({0: torch.export.Dim("batch")},)  # not a constant: it imports SymPy, which takes a third of a second

@@ -38,7 +38,7 @@ class Engine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()  # see `build_engine`
         provider = (PROVIDERS[device.type], {"device_id": device.index or 0} if device.type == "cuda" else {})
-        model = coarse_model(network.to(self._dtype), input_size)
+        model = coarse_model(network, input_size, self._dtype)
         self._session = onnxruntime.InferenceSession(model, options, providers=[provider])
 
     def logits(self, images: Tensor) -> Tensor:

@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dfanet_ros.engines.apart import apart
 from dfanet_ros.engines.cache import cached, fingerprint
 from dfanet_ros.engines.onnx_model import CoarseLogits, exported, missing
 from dfanet_ros.network.base import Network
+from dfanet_ros.network.inference import inference_form
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -49,13 +51,9 @@ class Engine:
             "INFERENCE_NUM_THREADS": self._threads,
         }
 
-        def compile_network() -> bytes:
-            model = _converted(network, input_size)
-            return bytes(core.compile_model(model, "CPU", settings).export_model().getvalue())
-
         processor = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
         key = [fingerprint(network), input_size, openvino.get_version(), *processor, settings]
-        compiled = cached("openvino", key, compile_network)
+        compiled = cached("openvino", key, lambda: apart(_compiled, network, input_size, settings))
         self._one = core.import_model(BytesIO(compiled), "CPU", settings)
         self._several: Any = None  # made when the first batch of several frames comes
         self._import = lambda: core.import_model(BytesIO(compiled), "CPU", settings | {"NUM_STREAMS": self._threads})
@@ -97,8 +95,9 @@ def _openvino() -> ModuleType:
     return openvino
 
 
-def _converted(network: Network, input_size: tuple[int, int]) -> Any:
-    """The network as OpenVINO has it, for any batch."""
-    model = _openvino().convert_model(exported(CoarseLogits(network), input_size))
+def _compiled(network: Network, input_size: tuple[int, int], settings: dict[str, Any]) -> bytes:
+    """What OpenVINO makes of the network in its form for inference, for any batch."""
+    openvino = _openvino()
+    model = openvino.convert_model(exported(CoarseLogits(inference_form(network)), input_size))
     model.reshape([-1, 3, *input_size])
-    return model
+    return bytes(openvino.Core().compile_model(model, "CPU", settings).export_model().getvalue())

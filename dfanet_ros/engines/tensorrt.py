@@ -32,11 +32,13 @@ class Engine:
         self._device = device
         self._dtype = DTYPES[precision]
         logger = tensorrt.Logger(tensorrt.Logger.WARNING)
-        network = network.to(self._dtype)
         gpu = torch.cuda.get_device_properties(device)
-        key = [fingerprint(network), input_size, tensorrt.__version__, gpu.name, gpu.major, gpu.minor, MOST_IMAGES]
+        versions = [tensorrt.__version__, gpu.name, gpu.major, gpu.minor, MOST_IMAGES]
+        key = [fingerprint(network), self._dtype, input_size, *versions]
         with torch.cuda.device(device):
-            plan = cached("tensorrt", key, lambda: _built(coarse_model(network, input_size), input_size, logger))
+            plan = cached(
+                "tensorrt", key, lambda: _built(coarse_model(network, input_size, self._dtype), input_size, logger)
+            )
             self._engine = tensorrt.Runtime(logger).deserialize_cuda_engine(plan)
             self._context = self._engine.create_execution_context()
 

@@ -60,7 +60,10 @@ class SmallDecoder(nn.Module):
 
 
 def inference_form(network: Form) -> Form:
-    """A copy of a network in evaluation mode with the same outputs (to rounding), less work and no gradients."""
+    """A copy of a network in evaluation mode with the same outputs (to rounding), less work and no gradients.
+
+    What has that form already is only copied.
+    """
     folded = copy.deepcopy(network).eval()
     with torch.no_grad():
         _fold(folded)
@@ -73,6 +76,8 @@ def inference_form(network: Form) -> Form:
 def _avoid_large_maps(network: DFANet) -> None:
     for backbone in list(network.backbones)[1:]:
         assert isinstance(backbone, Backbone)
+        if isinstance(backbone.aggregate, RefiningBlock):
+            continue
         first, *rest = backbone.enc2
         assert isinstance(first, Block)
         # They are called as what they replace.
