@@ -14,6 +14,7 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from dfanet_ros.checkpoint import save_checkpoint
+from dfanet_ros.engines import default_threads
 from dfanet_ros.network import NETWORKS
 from dfanet_ros.network.base import Network
 from dfanet_ros.network.complexity import PAPER_ROWS, Complexity, complexity
@@ -135,7 +136,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     save_scored(tmp_path / "run_b/best.safetensors", network, 23.45)
     main(["--rounds", "2", "--device", "cpu", "--runs", "run_a", "run_b/best.safetensors", "--out", "out"])
     printed = capsys.readouterr().out
-    assert "torch in fp32 on " in printed and "medians of 2 interleaved rounds" in printed
+    assert f"torch in fp32, threads of PyTorch: {default_threads('torch')}, medians of 2 interleaved rounds" in printed
     assert printed.count("| 7.8 |") == 2
     assert printed.index("| run_b | 23.4 | 0.0") < printed.index("| run_a | 12.3 | 0.0")
     assert (tmp_path / "out/figure1.png").read_bytes().startswith(b"\x89PNG")

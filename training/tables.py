@@ -46,7 +46,7 @@ OTHERS = (
 )
 SAME_SIZE = (
     PaperRow("Fast-SCNN", "fast_scnn", None, 4.44),
-    *(PaperRow(f"DeepLabV3, ResNet-{depth}", "deeplabv3", None, None, f"resnet{depth}") for depth in (18, 50, 101)),
+    *(PaperRow(f"DeepLabV3, ResNet-{depth}", "deeplabv3", None, None, f"resnet{depth}") for depth in (18, 50)),
 )
 PUBLISHED_SIZE = tuple(row for row in PAPER_ROWS if row.network in ("fast_scnn", "deeplabv3"))
 ROWS = {row.name: row for row in (*PAPER_ROWS, *ASPP, *OTHERS, *SAME_SIZE)}
@@ -154,6 +154,12 @@ def devices_named(name: str) -> list[torch.device]:
     return [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
 
 
+def conditions(device: torch.device, engine: str) -> str:
+    """What is measured on a device, and with what."""
+    threads = f", threads of PyTorch: {torch.get_num_threads()}" if device.type == "cpu" else ""
+    return f"{machine(device)}; {engine} in {resolve_precision('auto', device)}{threads}"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Count, measure, print and draw; exit code 1 with a sentence if a run cannot be read."""
     arguments = _arguments(argv)
@@ -175,11 +181,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             name: prepared(network, info.input_size, device, arguments.engine)
             for name, (network, info) in trained.items()
         }
-        print(
-            f"{machine(device)}; {arguments.engine} in {resolve_precision('auto', device)}"
-            f"{f' on {torch.get_num_threads()} threads' if device.type == 'cpu' else ''}, "
-            f"medians of {arguments.rounds} interleaved rounds\n"
-        )
+        print(f"{conditions(device, arguments.engine)}, medians of {arguments.rounds} interleaved rounds\n")
     time_all([each for group in (rows, runs) for timed in group.values() for each in timed.values()], arguments.rounds)
     times = {device: {name: each.median for name, each in timed.items()} for device, timed in rows.items()}
     for title, names in TABLES.items():
