@@ -20,7 +20,8 @@ from dfanet_ros.network.base import Network
 from dfanet_ros.network.complexity import PAPER_ROWS, Complexity, complexity
 from training import tables
 from training.figure1 import Run, figure, run_table
-from training.tables import ROWS, TABLES, Timed, main, prepared, table, time_all
+from training.tables import ROWS, TABLES, main, table
+from training.timing import Timed, prepared, time_all
 
 CPU = torch.device("cpu")
 
@@ -70,7 +71,10 @@ def test_a_smaller_scale_costs_a_sixteenth_and_attention_no_operations() -> None
 def test_ratios_are_to_dfanet_a_on_the_same_device() -> None:
     names = [tables.REFERENCE, "DFANet A' (512 x 1024)"]
     counts = {name: Complexity(1.234, 5.678) for name in names}
-    times = {"cpu": {names[0]: 20.0, names[1]: 5.0}, "cuda": {names[0]: 2.0, names[1]: 1.5}}
+    times = {
+        device: {name: Timed(lambda: None, times=[each]) for name, each in zip(names, pair, strict=True)}
+        for device, pair in {"cpu": (20.0, 5.0), "cuda": (2.0, 1.5)}.items()
+    }
     header, _, *lines = table(names, counts, times).splitlines()
     assert header.endswith("| ms, cpu | x DFANet A | ms, cuda | x DFANet A |")
     assert lines[0] == f"| {names[0]} | 3.4 | 1.23 | 7.8 | 5.68 | 20.0 | 1.00 | 2.0 | 1.00 |"
@@ -83,6 +87,15 @@ def test_every_network_is_timed_in_every_round() -> None:
     time_all(timed, 3)
     assert calls == ["a", "b"] * 3
     assert all(len(each.times) == 3 and each.median > 0 for each in timed)
+
+
+def test_slow_networks_take_part_in_some_rounds_and_ratios_are_of_one_round() -> None:
+    calls: list[str] = []
+    fast, slow = Timed(lambda: calls.append("a")), Timed(lambda: calls.append("b"), every=2)
+    time_all([fast, slow], 5)
+    assert "".join(calls) == "abaabaab"
+    fast.times, slow.times = [1.0, 9.0, 10.0, 9.0, 2.0], [3.0, 40.0, 10.0]
+    assert (slow.ratio_to(fast), fast.ratio_to(fast)) == (4.0, 1.0)
 
 
 @pytest.mark.parametrize(("name", "stride"), [("dfanet", 4), ("fast_scnn", 8), ("deeplabv3", 16)])
@@ -137,7 +150,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     main(["--rounds", "2", "--device", "cpu", "--runs", "run_a", "run_b/best.safetensors", "--out", "out"])
     printed = capsys.readouterr().out
     assert f"torch in fp32, threads of PyTorch: {default_threads('torch')}, medians of 2 interleaved rounds" in printed
-    assert printed.count("| 7.8 |") == 2
+    assert printed.count("| 7.8 | 7.30 |") == 2
     assert printed.index("| run_b | 23.4 | 0.0") < printed.index("| run_a | 12.3 | 0.0")
     assert (tmp_path / "out/figure1.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (tmp_path / "out/figure1.svg").read_text()

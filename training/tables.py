@@ -4,32 +4,28 @@
     python -m training.tables --runs runs/* --out runs/figure1
 
 Operations and parameters are counted. The time of a frame is measured, from its normalised image to coarse logits,
-every network in every round, on the CPU and on CUDA where there is one. With --runs, each run's mIoU on val, as its
-weights have it, stands over its operations.
+in rounds in which each network has its turn, on the CPU and on CUDA where there is one. With --runs, each run's mIoU
+on val, as its weights have it, stands over its operations.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 
 import torch
-from tqdm import tqdm
 
 from dfanet_ros.benchmark.machine import machine
-from dfanet_ros.engines import ENGINES, build_engine, choose_engine
-from dfanet_ros.network.base import Network
+from dfanet_ros.engines import ENGINES, choose_engine
 from dfanet_ros.network.complexity import PAPER_ROWS, Complexity, PaperRow, complexity
-from dfanet_ros.network.inference import inference_form
 from dfanet_ros.segmenter import resolve_device, resolve_precision
 from training.figure1 import Run, figure, read_runs, run_table
+from training.timing import Timed, prepared, time_all
 
 REFERENCE = "DFANet A (x3 + HL + LL)"
+SLOW, SLOW_EVERY = 5, 5  # what takes five times as long as that is measured in every fifth round only
 # Rows whose counts in the paper, if it has any, are not known to us.
 ASPP = tuple(
     PaperRow(f"Backbone {letter} + ASPP{text}", "backbone_aspp", None, None, f"xception_{letter.lower()}", options)
@@ -84,51 +80,13 @@ TABLES: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass
-class Timed:
-    """Something that takes a while, with how long it took each time, in ms."""
-
-    call: Callable[[], object]
-    times: list[float] = field(default_factory=list)
-
-    @property
-    def median(self) -> float:
-        return median(self.times)
-
-
-def prepared(network: Network, size: tuple[int, int], device: torch.device, engine: str) -> Timed:
-    """A frame through a network, once to warm up."""
-    running = build_engine(engine, inference_form(network), size, device, resolve_precision("auto", device))
-    image = torch.randn(1, 3, *size, device=device)
-
-    def run() -> torch.Tensor:
-        logits = running.logits(image)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return logits
-
-    with torch.inference_mode():
-        run()
-    return Timed(run)
-
-
-@torch.inference_mode()
-def time_all(timed: Sequence[Timed], rounds: int) -> None:
-    """Each of them once a round, so that whatever else the machine does meets all alike."""
-    for _ in tqdm(range(rounds), "measuring", unit="round", leave=False, disable=not rounds):
-        for each in timed:
-            start = time.perf_counter()
-            each.call()
-            each.times.append(1e3 * (time.perf_counter() - start))
-
-
-def table(names: Sequence[str], counts: Mapping[str, Complexity], times: Mapping[str, Mapping[str, float]]) -> str:
+def table(names: Sequence[str], counts: Mapping[str, Complexity], times: Mapping[str, Mapping[str, Timed]]) -> str:
     """Rows as Markdown.
 
     Args:
         names: of the rows.
         counts: ours, by row.
-        times: of a frame in ms, by device and row; ratios are to DFANet A at 1024 x 1024.
+        times: of a frame, by device and row; ratios are to DFANet A at 1024 x 1024.
     """
     lines = [
         "| | paper GMACs | ours | paper MB | ours |" + "".join(f" ms, {device} | x DFANet A |" for device in times),
@@ -138,7 +96,7 @@ def table(names: Sequence[str], counts: Mapping[str, Complexity], times: Mapping
         row, ours = ROWS[name], counts[name]
         line = f"| {name} | {_known(row.gmacs)} | {ours.gmacs:.2f} | {_known(row.megabytes)} | {ours.megabytes:.2f} |"
         for measured in times.values():
-            line += f" {measured[name]:.1f} | {measured[name] / measured[REFERENCE]:.2f} |"
+            line += f" {measured[name].median:.1f} | {measured[name].ratio_to(measured[REFERENCE]):.2f} |"
         lines.append(line)
     return "\n".join(lines)
 
@@ -177,15 +135,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows[device.type] = {
             name: prepared(row.build("cpu"), row.input_size, device, arguments.engine) for name, row in ROWS.items()
         }
+        for timed in rows[device.type].values():
+            timed.every = SLOW_EVERY if timed.warm > SLOW * rows[device.type][REFERENCE].warm else 1
         runs[device.type] = {
             name: prepared(network, info.input_size, device, arguments.engine)
             for name, (network, info) in trained.items()
         }
-        print(f"{conditions(device, arguments.engine)}, medians of {arguments.rounds} interleaved rounds\n")
-    time_all([each for group in (rows, runs) for timed in group.values() for each in timed.values()], arguments.rounds)
-    times = {device: {name: each.median for name, each in timed.items()} for device, timed in rows.items()}
+        print(f"{conditions(device, arguments.engine)}, medians of {arguments.rounds} interleaved rounds")
+        print(f"(of every {SLOW_EVERY}th for what takes over {SLOW} x DFANet A; ratios are medians over the rounds)\n")
+    time_all([each for group in (rows, runs) for some in group.values() for each in some.values()], arguments.rounds)
     for title, names in TABLES.items():
-        print(f"{title}\n\n{table(names, counts, times)}\n")
+        print(f"{title}\n\n{table(names, counts, rows)}\n")
     if not trained:
         return
     drawn = [
@@ -208,7 +168,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training.tables", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5, help="of measuring; 0: count only (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=20, help="of measuring; 0: count only (default: %(default)s)")
     parser.add_argument(
         "--device", default="auto", help="cpu, cuda, or auto: the CPU and CUDA, if there is one (default: %(default)s)"
     )
