@@ -6,10 +6,12 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from dfanet_ros.checkpoint import WeightsInfo, save_checkpoint
+from dfanet_ros.checkpoint import MEAN, STD, WeightsInfo, save_checkpoint
 from dfanet_ros.label_set import CAMVID, LabelSet
 from dfanet_ros.network import build_network
 from dfanet_ros.network.base import Network
@@ -41,6 +43,20 @@ def lively_network(name: str = "dfanet", num_classes: int = 11, seed: int = 0, *
             torch.nn.init.uniform_(layer.running_var, 0.5, 2)
             torch.nn.init.uniform_(layer.weight, 0.5, 1)
             torch.nn.init.normal_(layer.bias, std=0.1)
+    return network
+
+
+def even_classes(network: Network, rgb: NDArray[np.uint8]) -> Network:
+    """Move the classifier's bias so that each class is as likely as the others in the mean of this image, (H, W, 3).
+
+    Otherwise random weights give one class everywhere, whatever they are shown: masks that say nothing.
+    """
+    image = (torch.from_numpy(rgb / 255) - torch.tensor(MEAN)) / torch.tensor(STD)
+    *_, classifier = (layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d))
+    with torch.inference_mode():
+        logits = network.coarse_logits(image.permute(2, 0, 1)[None].float())
+    assert classifier.bias is not None and len(classifier.bias) == network.num_classes
+    classifier.bias.data -= logits.mean((0, 2, 3))
     return network
 
 

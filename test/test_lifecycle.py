@@ -109,6 +109,11 @@ def test_weights_that_vanish_between_cleanup_and_configure(
             "are of dfanet with xception_b, but dfanet with xception_a was",
             "backbone",
         ),
+        (
+            {"network": "fast_scnn", "backbone": "auto"},
+            "are of dfanet with xception_b, but fast_scnn with xception_b was",
+            "network",
+        ),
         ({"device": "tpu"}, "device is 'tpu', but has to be auto, cpu, cuda or cuda:N", "device"),
         ({"precision": "fp16", "device": "cpu"}, "the CPU has no fp16 arithmetic", "precision"),
         ({"image_topics": "[/a/x, /a/y]"}, "2 of these would publish to /a/segmentation/mask", "image_topics"),
@@ -130,6 +135,7 @@ def test_what_cannot_be_configured_can_be_mended(
     right = {
         "weights": str(weights),
         "backbone": "xception_b",
+        "network": "dfanet",
         "device": "cpu",
         "precision": "fp32",
         "image_topics": ["/camera/image_raw"],

@@ -170,6 +170,14 @@ def test_an_output_stride_of_8_only_adds_places_between(backbone: str) -> None:
         assert fine(images).shape == coarse(images).shape
 
 
+@pytest.mark.parametrize(("stride", "rates"), [(16, [6, 12, 18]), (8, [12, 24, 36])])
+def test_the_pyramids_rates_double_at_an_output_stride_of_8(stride: int, rates: list[int]) -> None:
+    """So that each of its taps stays where it was in the image."""
+    pyramid = empty("deeplabv3", output_stride=stride).classifier[0]
+    dilations = [layer.dilation for layer in pyramid.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert [dilation for dilation in dilations if dilation != (1, 1)] == [(rate, rate) for rate in rates]
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 4), (3, 5), (8, 2)])
 def test_a_refining_block_needs_no_enlarged_maps(size: tuple[int, int]) -> None:
     """To rounding of the coefficients, also in the first row and column, where the enlarged map ends."""

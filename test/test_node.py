@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from brightness import blocks, save_brightness_weights
-from conftest import info_of, lively_network
+from conftest import even_classes, info_of, lively_network
 from rclpy.qos import ReliabilityPolicy
 from ros_harness import NodeProcess, Peer, next_domain
 from sensor_msgs.msg import Image
@@ -111,23 +111,50 @@ def test_masks_have_the_frames_size_and_place(three_cameras: tuple[NodeProcess, 
         np.testing.assert_array_equal(given[where], ids[rows][:, columns][where])
 
 
-@pytest.mark.parametrize("name", ["fast_scnn", "deeplabv3"])
-def test_other_networks_are_run_by_name(name: str, tmp_path: Path) -> None:
-    network = lively_network(name)
-    save_checkpoint(tmp_path / "random.safetensors", network, info_of(network, input_size=SIZE, name=name))
-    domain = next_domain()
-    parameters = {"weights": tmp_path / "random.safetensors", "network": name, "backbone": "auto"}
-    with start(tmp_path / "node.log", domain, Path(), **parameters) as node, Peer(domain) as peer:
+FAMILIES = {"dfanet": "xception_b", "fast_scnn": "auto", "deeplabv3": "resnet18"}
+
+
+@pytest.fixture(scope="module")
+def families(tmp_path_factory: pytest.TempPathFactory) -> tuple[Image, dict[str, Path]]:
+    """An image, and random weights of one network of each family, which see different classes in it."""
+    folder = tmp_path_factory.mktemp("families")
+    image = encoded(blocks(*SIZE, seed=0)[0], "rgb8")
+    paths = {}
+    for name, backbone in FAMILIES.items():
+        network = even_classes(lively_network(name, backbone=backbone), pixels_of(image, 3))
+        paths[name] = folder / f"{name}.safetensors"
+        save_checkpoint(paths[name], network, info_of(network, input_size=SIZE, name=name))
+    return image, paths
+
+
+def pixels_of(image: Image, channels: int) -> NDArray[np.uint8]:
+    """The data of an image of `SIZE`, (H, W, channels)."""
+    return np.frombuffer(bytes(image.data), np.uint8).reshape(*SIZE, channels)
+
+
+@pytest.mark.parametrize(("name", "backbone"), FAMILIES.items())
+def test_each_family_is_run_by_name(
+    name: str, backbone: str, families: tuple[Image, dict[str, Path]], tmp_path: Path
+) -> None:
+    """Its masks are the segmenter's, pixel for pixel, and no other family's."""
+    image, paths = families
+    expected = {}
+    for family, path in paths.items():
+        segmenter = load_segmenter(str(path), device="cpu", threads=1)
+        expected[family] = segmenter.segment([Frame(pixels_of(image, 3))])[0].label_map
+    assert np.unique(expected[name]).size >= 3, "masks of one class say nothing"
+    assert all((expected[name] != expected[other]).mean() > 0.3 for other in paths if other != name)
+
+    domain, topic = next_domain(), "/camera/segmentation/mask"
+    parameters = {"network": name, "backbone": backbone, "device": "cpu", "threads": 1}
+    with start(tmp_path / "node.log", domain, paths[name], **parameters) as node, Peer(domain) as peer:
         node.wait_until_ready()
-        image = encoded(blocks(*SIZE, seed=0)[0], "rgb8")
-        peer.subscribe("/camera/segmentation/mask")
-        (mask,) = peer.exchange(peer.publisher("/camera/image_raw"), image, "/camera/segmentation/mask")
-        node.wait_for_log(rf"{name}(, | with resnet18, )11 classes of random, input 96 x 128")
-    segmenter = load_segmenter(str(tmp_path / "random.safetensors"), device="cpu")
-    rgb = np.frombuffer(bytes(image.data), np.uint8).reshape(*SIZE, 3)
-    expected = segmenter.segment([Frame(rgb)])[0].label_map
-    given = np.frombuffer(bytes(mask.data), np.uint8).reshape(SIZE)
-    assert (given == expected).mean() > 0.999  # threads may round differently
+        peer.subscribe(topic)
+        (mask,) = peer.exchange(peer.publisher("/camera/image_raw"), image, topic)
+        node.wait_for_log(rf"{name}(, | with {backbone}, )11 classes of random, input 96 x 128, fp32 on cpu by torch")
+    assert mask.header == image.header
+    assert (mask.encoding, mask.height, mask.width, mask.step) == ("mono8", *SIZE, SIZE[1])
+    np.testing.assert_array_equal(pixels_of(mask, 1)[:, :, 0], expected[name])
 
 
 def test_cameras_go_each_their_own_way_and_one_may_vanish(three_cameras: tuple[NodeProcess, Peer]) -> None:
