@@ -88,9 +88,9 @@ class Camera:
 
     def unsubscribe(self) -> None:
         """Receive nothing any more."""
-        for subscription in self._subscriptions:
+        subscriptions, self._subscriptions = self._subscriptions, []
+        for subscription in subscriptions:
             self._node.destroy_subscription(subscription)
-        self._subscriptions = []
 
     def frame(self, message: AnyImage) -> Frame | None:
         """The message's frame; None, with a warning but not at every one, if it cannot be read."""
