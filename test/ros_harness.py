@@ -25,8 +25,10 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
+from dfanet_ros import transports
+
 # By which a user chooses transports of Fast DDS.
-TRANSPORTS = ("FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+TRANSPORTS = (transports.VARIABLE, "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 _domains = itertools.count(10 + 7 * (os.getpid() % 11))
 
@@ -68,7 +70,7 @@ class NodeProcess:
             [sys.executable, *(program or ("-m", f"dfanet_ros.{module}")), "--ros-args", *ros_arguments, *arguments],
             stdout=log.open("w"),
             stderr=subprocess.STDOUT,
-            env=environment or {**os.environ, "ROS_DOMAIN_ID": str(domain), "FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"},
+            env=environment or {**os.environ, "ROS_DOMAIN_ID": str(domain), transports.VARIABLE: transports.LARGE_DATA},
         )
 
     def __enter__(self) -> NodeProcess:
