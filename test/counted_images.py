@@ -47,8 +47,8 @@ def send(node: Node, topic: str, size: tuple[int, int], frames: int, rate: float
 def count(node: Node, topic: str) -> None:
     """Subscribe as RViz does, reliably."""
     images = []
-    subscription = node.create_subscription(Image, topic, lambda _: images.append(1), QoSProfile(depth=1), raw=True)
-    print(found(subscription.get_publisher_count), flush=True)
+    node.create_subscription(Image, topic, lambda _: images.append(1), QoSProfile(depth=1), raw=True)
+    print(found(lambda: node.count_publishers(topic)), flush=True)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     os.set_blocking(sys.stdin.fileno(), False)
