@@ -6,8 +6,8 @@ PIP := $(BIN)/python -m pip -q --disable-pip-version-check
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 OWN_TORCH := import sys, torch; assert torch.__version__ >= "2" and sys.prefix == sys.base_prefix
 
-# Fast DDS loses large images with its default transport.
-export FASTDDS_BUILTIN_TRANSPORTS ?= LARGE_DATA
+# Fast DDS loses large images with its default transport; see dfanet_ros/transports.py.
+export FASTDDS_BUILTIN_TRANSPORTS ?= LARGE_DATA?sockets_size=16MB
 # An installed ROS 2 whose setup.bash was sourced must not mix with the wheels of .venv.
 unexport AMENT_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH RMW_IMPLEMENTATION
 

@@ -88,9 +88,9 @@ class Camera:
 
     def unsubscribe(self) -> None:
         """Receive nothing any more."""
-        for subscription in self._subscriptions:
+        subscriptions, self._subscriptions = self._subscriptions, []
+        for subscription in subscriptions:
             self._node.destroy_subscription(subscription)
-        self._subscriptions = []
 
     def frame(self, message: AnyImage) -> Frame | None:
         """The message's frame; None, with a warning but not at every one, if it cannot be read."""
@@ -127,8 +127,8 @@ class Camera:
         kind = "CompressedImage" if self._is_compressed else "Image"
         return (
             f"{text}{len(publishers)} publishers there ({offered}), this node subscribes to sensor_msgs/msg/{kind} "
-            f"with {self._qos.reliability.name}. If they do publish, large images may get lost on the way: set "
-            "FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA on both sides"
+            f"with {self._qos.reliability.name}. If they do publish, Fast DDS may lose large images on the way: give "
+            "the camera driver this package's config/fastdds.xml (README, Large images)"
         )
 
     def _receive(self, message: AnyImage) -> None:

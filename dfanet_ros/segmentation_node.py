@@ -73,6 +73,7 @@ class SegmentationNode(LifecycleNode):
         self._segmenter: Segmenter | None = None
         self._weights = ""  # the file that the segmenter came from
         self._style: Style | None = None
+        self._finalized = False
         self._newest: Newest[AnyImage] = Newest()
         self._worker = ThreadPoolExecutor(1, "worker")
         self._publisher = ThreadPoolExecutor(1, "publisher", use_one_thread)
@@ -106,12 +107,12 @@ class SegmentationNode(LifecycleNode):
     # Transitions
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the weights, run the network once and make the publishers."""
-        return self._attempt("configure", self._configure, self._clean_up)
+        """Load the weights, run the network once and make the publishers; an error leaves the node unconfigured."""
+        return self._attempt("configure", self._configure, undo=self._clean_up)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe to the images."""
-        return self._attempt("activate", self._subscribe, self._unsubscribe)
+        """Subscribe to the images; an error leaves the node inactive."""
+        return self._attempt("activate", self._subscribe, undo=self._unsubscribe)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Take the subscriptions back; frames that have come are still segmented."""
@@ -123,24 +124,32 @@ class SegmentationNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """All of this, from any state."""
-        return self._attempt("shutdown", self._shut_down)
+        result = self._attempt("shutdown", self._shut_down)
+        self._finalized = result == TransitionCallbackReturn.SUCCESS
+        return result
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Become unconfigured, from where `configure` can be tried again."""
-        return self._attempt("error", self._shut_down)
+        """Become unconfigured, whatever is left, so that `configure` can be tried again."""
+        for step in (*(camera.unsubscribe for camera in self.cameras), self._unsubscribe, self._clean_up):
+            self._attempt("recover", step)
+        return TransitionCallbackReturn.SUCCESS
 
     def _attempt(
         self, name: str, action: Callable[[], None], undo: Callable[[], None] | None = None
     ) -> TransitionCallbackReturn:
-        """Do the action; an error in it is logged with its cause (rclpy would swallow it) and fails the transition."""
+        """Do the action; an error in it is logged with its cause, for rclpy would swallow it.
+
+        Where it can be undone, the transition has failed, and the node is in the state before. Else nobody knows what
+        is left: ERROR makes rclpy call `on_error`, and the node becomes unconfigured.
+        """
         try:
             action()
         except Exception as error:
             cause = str(error) if isinstance(error, ValueError) else traceback.format_exc()
             self.get_logger().error(f"cannot {name}: {cause}")
-            if undo is not None:
-                undo()
-            return TransitionCallbackReturn.FAILURE
+            if undo is not None and self._attempt("recover", undo) == TransitionCallbackReturn.SUCCESS:
+                return TransitionCallbackReturn.FAILURE
+            return TransitionCallbackReturn.ERROR
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self) -> None:
@@ -192,13 +201,14 @@ class SegmentationNode(LifecycleNode):
         self._publisher.submit(lambda: None).result()  # nor is what has been segmented
 
     def _clean_up(self) -> None:
-        for camera in self.cameras:
+        # Forgotten first: should something fail here, the next try does not meet it again.
+        cameras, segmenter = self.cameras, self._segmenter
+        self.cameras, self._segmenter, self._style = [], None, None
+        for camera in cameras:
             camera.outputs.destroy()
             self.get_logger().info(f"{camera.topic}: {camera.counters}")
-        self.cameras = []
-        if self._segmenter is not None:
-            self._worker.submit(self._segmenter.close).result()
-        self._segmenter = self._style = None
+        if segmenter is not None:
+            self._worker.submit(segmenter.close).result()
 
     def _shut_down(self) -> None:
         self._unsubscribe()
@@ -349,7 +359,7 @@ class SegmentationNode(LifecycleNode):
     @property
     def _lifecycle(self) -> str:
         if self._segmenter is None:
-            return "unconfigured"
+            return "finalized" if self._finalized else "unconfigured"
         return "active" if any(camera.receives for camera in self.cameras) else "inactive"
 
     def _facts(self) -> NetworkFacts | None:

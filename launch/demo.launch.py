@@ -9,8 +9,8 @@ arguments of segmentation.launch.py but image_topics can be given, too.
 import os
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
-from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, SetLaunchConfiguration
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -50,21 +50,35 @@ ARGUMENTS = [
 
 
 def generate_launch_description() -> LaunchDescription:
-    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])
-
-
-def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The segmentation node, whose launch file also chooses the transports for what comes after it; camera; page."""
+    launch_file = PathJoinSubstitution([FindPackageShare("dfanet_ros"), "launch", "segmentation.launch.py"])
+    return LaunchDescription(
+        [
+            *ARGUMENTS,
+            OpaqueFunction(function=choose),
+            IncludeLaunchDescription(launch_file),  # here, not in a function, so that --show-args sees it
+            OpaqueFunction(function=start),
+        ]
+    )
+
+
+def choose(context: LaunchContext) -> list[SetLaunchConfiguration]:
+    """The arguments of the other launch file that follow from those of this one, and what `auto` stands for."""
     given = context.launch_configurations
-    source, rviz, live = given["source"], given["rviz"], given["live"]
+    rviz, live = given["rviz"], given["live"]
     if rviz == "auto":
         rviz = "true" if has_rviz() else "false"
     if live == "auto":
         live = "false" if rviz == "true" else "true"
-    arguments = {"image_topics": f"[{CAMERA}/image_raw]", "rviz": rviz}
-    if source == SCENES and not NETWORK & given.keys():
-        arguments["weights"] = SCENES
-    launch_file = PathJoinSubstitution([FindPackageShare("dfanet_ros"), "launch", "segmentation.launch.py"])
+    chosen = {"image_topics": f"[{CAMERA}/image_raw]", "rviz": rviz, "live": live}
+    if given["source"] == SCENES and not NETWORK & given.keys():
+        chosen["weights"] = SCENES
+    return [SetLaunchConfiguration(name, value) for name, value in chosen.items()]
+
+
+def start(context: LaunchContext) -> list[Node]:
+    """The camera and, if it is wanted, the page."""
+    given = context.launch_configurations
     camera = Node(
         package="dfanet_ros",
         executable="camera_source",
@@ -83,11 +97,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         arguments=["--host", given["host"], "--port", given["port"]],
         output="screen",
     )
-    return [
-        IncludeLaunchDescription(launch_file, launch_arguments=arguments.items()),
-        camera,
-        *([page] if live == "true" else []),
-    ]
+    return [camera, *([page] if given["live"] == "true" else [])]
 
 
 def has_rviz() -> bool:

@@ -17,6 +17,7 @@ from launch.actions import (
     IncludeLaunchDescription,
     OpaqueFunction,
     RegisterEventHandler,
+    SetLaunchConfiguration,
     TimerAction,
 )
 from launch.event_handlers import OnProcessExit, OnProcessIO
@@ -49,29 +50,22 @@ ARGUMENTS = [
 
 
 def generate_launch_description() -> LaunchDescription:
-    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])
+    launch_file = PathJoinSubstitution([FindPackageShare("dfanet_ros"), "launch", "segmentation.launch.py"])
+    return LaunchDescription(
+        [
+            *ARGUMENTS,
+            OpaqueFunction(function=prepare),
+            IncludeLaunchDescription(launch_file),  # here, not in a function, so that --show-args sees it
+            OpaqueFunction(function=evaluation),
+        ]
+    )
 
 
-def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The nodes; the player when they are ready; and the end of all when the player, or a node, has ended."""
+def prepare(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """The other launch file's arguments; the player when the nodes are ready; and the end of all when one has ended."""
     given = context.launch_configurations
     if not Path(given["bag"]).exists():
         raise FileNotFoundError(f"bag is '{given['bag']}', but there is no such file or folder")
-    launch_file = PathJoinSubstitution([FindPackageShare("dfanet_ros"), "launch", "segmentation.launch.py"])
-    topics = {"image_topics": f"[{given['image_topic']}]", "use_sim_time": "true"}
-    evaluation = Node(
-        package="dfanet_ros",
-        executable="evaluation_node",
-        parameters=[
-            {
-                "mask_topic": f"{output_namespace(given['image_topic'])}/mask",
-                "label_topic": given["label_topic"],
-                "out": ParameterValue(LaunchConfiguration("out"), value_type=str),
-                "use_sim_time": True,
-            }
-        ],
-        output="screen",
-    )
     play = player(given["bag"], given["rate"], [given["image_topic"], given["label_topic"]])
     started: list[LaunchDescriptionEntity] = []
 
@@ -92,8 +86,28 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     return [
         RegisterEventHandler(OnProcessIO(on_stdout=play_when_ready, on_stderr=play_when_ready)),
         RegisterEventHandler(OnProcessExit(on_exit=end)),
-        IncludeLaunchDescription(launch_file, launch_arguments=topics.items()),
-        evaluation,
+        SetLaunchConfiguration("image_topics", f"[{given['image_topic']}]"),
+        SetLaunchConfiguration("use_sim_time", "true"),
+    ]
+
+
+def evaluation(context: LaunchContext) -> list[Node]:
+    """The node that compares the masks with the labels."""
+    given = context.launch_configurations
+    return [
+        Node(
+            package="dfanet_ros",
+            executable="evaluation_node",
+            parameters=[
+                {
+                    "mask_topic": f"{output_namespace(given['image_topic'])}/mask",
+                    "label_topic": given["label_topic"],
+                    "out": ParameterValue(LaunchConfiguration("out"), value_type=str),
+                    "use_sim_time": True,
+                }
+            ],
+            output="screen",
+        )
     ]
 
 

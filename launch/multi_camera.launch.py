@@ -32,6 +32,8 @@ def generate_launch_description() -> LaunchDescription:
 
 def choose_topics(context: LaunchContext) -> list[SetLaunchConfiguration]:
     """The image topics of the cameras, for the other launch file."""
+    if "image_topics" in context.launch_configurations:
+        raise ValueError("image_topics is given, but here cameras and image_name say which topics these are")
     given = LaunchConfiguration("cameras").perform(context)
     cameras = yaml.safe_load(given)
     if not isinstance(cameras, list) or not cameras or not all(isinstance(camera, str) for camera in cameras):

@@ -49,9 +49,17 @@ OTHERS = [
         choices=["auto", "true", "false"],
     ),
     DeclareLaunchArgument(
-        "rviz", default_value="false", description="true: show everything in RViz.", choices=["true", "false"]
+        "rviz",
+        default_value="false",
+        description="true: show everything in RViz, which has to be installed.",
+        choices=["true", "false"],
     ),
-    DeclareLaunchArgument("use_sim_time", default_value="false", description="true: take the time from /clock."),
+    DeclareLaunchArgument(
+        "use_sim_time",
+        default_value="false",
+        description="true: take the time from /clock.",
+        choices=["true", "false"],
+    ),
     DeclareLaunchArgument(
         "log_level",
         default_value="info",
@@ -81,15 +89,18 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def declare(parameter: Parameter) -> DeclareLaunchArgument:
-    """The launch argument of one of the node's parameters."""
+    """The launch argument of one of the node's parameters; choices are listed by launch itself."""
     default = parameter.default
+    choices = list(parameter.choices) if isinstance(default, str) else []
+    if isinstance(default, bool):
+        choices = ["true", "false"]
+    if not isinstance(default, str):
+        default = yaml.safe_dump(default, default_flow_style=True).partition("\n")[0]
     return DeclareLaunchArgument(
         parameter.name,
-        default_value=yaml.safe_dump(default, default_flow_style=True).strip()
-        if isinstance(default, list)
-        else str(default),
-        description=f"{parameter.description} ({parameter.allowed})",
-        choices=list(parameter.choices) if parameter.choices and isinstance(default, str) else None,
+        default_value=default,
+        description=parameter.description if choices else f"{parameter.description} ({parameter.allowed})",
+        choices=choices or None,
     )
 
 

@@ -11,13 +11,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from dfanet_ros import transports
 from dfanet_ros.checkpoint import MEAN, STD, WeightsInfo, save_checkpoint
 from dfanet_ros.label_set import CAMVID, LabelSet
 from dfanet_ros.network import build_network
 from dfanet_ros.network.base import Network
 
 # Both sides of every test over DDS, before a participant is made: see "Large images" in the README.
-os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "LARGE_DATA"
+os.environ[transports.VARIABLE] = transports.LARGE_DATA
 
 SKIPS_WITHOUT_ROS = re.compile(r'^pytest\.importorskip\("(rclpy|\w+_msgs)"', re.MULTILINE)
 

@@ -20,8 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from dfanet_ros.image_messages import ENCODINGS
 
-# At most 512 KB in any encoding: Jazzy's Fast DDS loses many of the images that are larger than its shared memory.
-SIZES = ((96, 128), (98, 132), (240, 320), (33, 50), (256, 416), (2, 2))
+SIZES = ((96, 128), (98, 132), (240, 320), (33, 50), (480, 640), (2, 2))
 
 
 def start_process(program: str, rig: Rig, *arguments: str) -> subprocess.Popen[bytes]:

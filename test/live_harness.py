@@ -25,6 +25,7 @@ from ros_harness import Peer
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 
+from dfanet_ros import transports
 from dfanet_ros.image_messages import message_from_pixels
 from dfanet_ros.label_set import CAMVID
 
@@ -42,7 +43,7 @@ class LiveProcess:
             [sys.executable, "-m", module, "--port", "0", *arguments],
             stdout=log.open("w"),
             stderr=subprocess.STDOUT,
-            env={**os.environ, "ROS_DOMAIN_ID": str(domain), "FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"},
+            env={**os.environ, "ROS_DOMAIN_ID": str(domain), transports.VARIABLE: transports.LARGE_DATA},
         )
 
     def __enter__(self) -> LiveProcess:

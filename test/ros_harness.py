@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,11 @@ from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
+
+from dfanet_ros import transports
+
+# By which a user chooses transports of Fast DDS.
+TRANSPORTS = (transports.VARIABLE, "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 _domains = itertools.count(10 + 7 * (os.getpid() % 11))
 
@@ -43,21 +48,29 @@ def next_domain() -> int:
 class NodeProcess:
     """`python -m dfanet_ros.segmentation_node` with parameters, as a context manager; its output is kept.
 
-    `module` names another module whose node is to run.
+    `module` names another module whose node is to run, `program` a file to run instead with its first arguments,
+    `environment` all of its environment.
     """
 
     def __init__(
-        self, domain: int, log: Path, *ros_arguments: str, module: str = "segmentation_node", **parameters: Any
+        self,
+        domain: int,
+        log: Path,
+        *ros_arguments: str,
+        module: str = "segmentation_node",
+        program: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+        **parameters: Any,
     ) -> None:
         self.log = log
         if module == "segmentation_node":  # the other engines prepare each new network for some ten seconds
             parameters = {"engine": "torch", **parameters}
         arguments = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", f"dfanet_ros.{module}", "--ros-args", *ros_arguments, *arguments],
+            [sys.executable, *(program or ("-m", f"dfanet_ros.{module}")), "--ros-args", *ros_arguments, *arguments],
             stdout=log.open("w"),
             stderr=subprocess.STDOUT,
-            env={**os.environ, "ROS_DOMAIN_ID": str(domain), "FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"},
+            env=environment or {**os.environ, "ROS_DOMAIN_ID": str(domain), transports.VARIABLE: transports.LARGE_DATA},
         )
 
     def __enter__(self) -> NodeProcess:

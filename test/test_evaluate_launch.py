@@ -21,14 +21,13 @@ TOPICS = ["/camera/image_raw", "/camera/label"]
 
 @pytest.fixture
 def evaluate(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The launch file, whose nodes and included file are their options."""
+    """The launch file, whose nodes are their options."""
     spec = importlib.util.spec_from_file_location("evaluate_launch", FILE)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "Node", lambda **options: options)
     monkeypatch.setattr(module, "ExecuteProcess", lambda **options: options)
-    monkeypatch.setattr(module, "IncludeLaunchDescription", lambda _, launch_arguments: dict(launch_arguments))
     return module
 
 
@@ -38,9 +37,14 @@ def started(module: ModuleType, **given: str) -> tuple[list[Any], dict[str, str]
     context.launch_configurations.update(given)
     for argument in module.ARGUMENTS:
         argument.visit(context)
-    *registered, included, evaluation = module.start(context)
-    assert all(isinstance(handler, actions.RegisterEventHandler) for handler in registered)
-    return [handler.event_handler for handler in registered], included, evaluation
+    prepared = module.prepare(context)
+    registered = [action.event_handler for action in prepared if isinstance(action, actions.RegisterEventHandler)]
+    before = dict(context.launch_configurations)
+    for action in prepared[len(registered) :]:
+        action.visit(context)
+    included = {name: value for name, value in context.launch_configurations.items() if before.get(name) != value}
+    (evaluation,) = module.evaluation(context)
+    return registered, included, evaluation
 
 
 def test_nodes_get_topics_and_simulated_time(evaluate: ModuleType, tmp_path: Path) -> None:

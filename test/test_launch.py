@@ -23,15 +23,13 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import IncludeLaunchDescription, RegisterEventHandler
 from launch.event_handlers import OnProcessStart
 from launch.events.process import ProcessStarted
-from ros_harness import Peer, next_domain
+from ros_harness import TRANSPORTS, Peer, next_domain
 from std_msgs.msg import Header
 
 from dfanet_ros.image_messages import message_from_pixels
 from dfanet_ros.parameters import PARAMETERS
 
 SIZE = (96, 128)
-# By which the user, or a launch file, chooses the transports of Fast DDS.
-TRANSPORTS = ("FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 Launched = tuple[LaunchDescription, list[int]]  # what is started, and the processes' ids as they start
 
@@ -121,13 +119,24 @@ def test_cameras_share_one_node(two_cameras: Launched, domain: int) -> None:
     assert len(two_cameras[1]) == 1
 
 
-@pytest.mark.parametrize("file", ["segmentation.launch.py", "multi_camera.launch.py"])
-def test_arguments_are_listed(file: str) -> None:
+OWN_ARGUMENTS = {
+    "segmentation.launch.py": {"params_file", "namespace", "respawn", "rviz", "log_level", "use_sim_time"},
+    "multi_camera.launch.py": {"cameras", "image_name"},
+    "demo.launch.py": {"source", "live"},
+    "evaluate.launch.py": {"bag", "label_topic"},
+}
+
+
+@pytest.mark.parametrize("file", OWN_ARGUMENTS)
+def test_arguments_are_listed_with_choices(file: str) -> None:
     if shutil.which("ros2") is None:
         pytest.skip("the command ros2 is not installed (it comes from apt)")
     shown = subprocess.run(
         ["ros2", "launch", "dfanet_ros", file, "--show-args"], capture_output=True, text=True, timeout=60
     )
     assert shown.returncode == 0, shown.stderr
-    listed = re.findall(r"^ +'(\w+)':", shown.stdout, re.MULTILINE)
-    assert {parameter.name for parameter in PARAMETERS} <= {*listed}
+    texts = dict(re.findall(r"^ +'(\w+)':\n +(.*)$", shown.stdout, re.MULTILINE))
+    assert texts.keys() >= OWN_ARGUMENTS[file] | {parameter.name for parameter in PARAMETERS}
+    for parameter in PARAMETERS:
+        if parameter.choices and not isinstance(parameter.default, list):
+            assert f"Valid choices are: {[*parameter.choices]}" in texts[parameter.name]

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from brightness import blocks, save_brightness_weights
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState, GetState
 from ros_harness import NodeProcess, Peer, next_domain
 from std_msgs.msg import Header
@@ -21,6 +22,9 @@ SIZE = (96, 128)
 NODE = "/segmentation_node"
 MASK = "/camera/segmentation/mask"
 TRANSITIONS = {"configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4}
+SHUTDOWN = {"unconfigured": 5, "inactive": 6, "active": 7}  # by the state before
+WAY = {"unconfigured": (), "inactive": ("configure",), "active": ("configure", "activate")}  # to a state
+FAILING = str(Path(__file__).with_name("failing_node.py"))
 
 
 @pytest.fixture
@@ -37,7 +41,7 @@ def peer_and_domain() -> Iterator[tuple[Peer, int]]:
         yield peer, domain
 
 
-def start(log: Path, domain: int, default_weights: Path, **parameters: object) -> NodeProcess:
+def start(log: Path, domain: int, default_weights: Path, **parameters: Any) -> NodeProcess:
     defaults = {"weights": default_weights, "backbone": "xception_b", "image_topics": "[/camera/image_raw]"}
     return NodeProcess(domain, log, **{**defaults, **parameters})
 
@@ -48,7 +52,7 @@ def state(peer: Peer) -> str:
 
 def change(peer: Peer, transition: str) -> bool:
     request = ChangeState.Request()
-    request.transition.id = TRANSITIONS[transition]
+    request.transition.id = SHUTDOWN[state(peer)] if transition == "shutdown" else TRANSITIONS[transition]
     return peer.call(ChangeState, f"{NODE}/change_state", request).success
 
 
@@ -78,6 +82,64 @@ def test_the_whole_life(weights: Path, tmp_path: Path, peer_and_domain: tuple[Pe
             assert peer.spin_until(lambda: not peer.node.get_publishers_info_by_topic(MASK))
         assert node.stop() == 0
         assert "Traceback" not in node.text and "[ERROR]" not in node.text
+
+
+@pytest.mark.parametrize("before", SHUTDOWN)
+def test_shutdown_takes_everything_back(
+    weights: Path, tmp_path: Path, peer_and_domain: tuple[Peer, int], before: str
+) -> None:
+    peer, domain = peer_and_domain
+    publisher = peer.publisher("/camera/image_raw")
+    peer.subscribe("/diagnostics", kind=DiagnosticArray)
+    with start(tmp_path / "node.log", domain, weights, autostart=False) as node:
+        assert all(change(peer, transition) for transition in WAY[before])
+        assert change(peer, "shutdown") and state(peer) == "finalized"
+        assert peer.spin_until(lambda: not peer.node.get_publishers_info_by_topic(MASK))
+        assert peer.spin_until(lambda: publisher.get_subscription_count() == 0)
+        arrays = peer.received["/diagnostics"]
+        arrays.clear()
+        assert peer.spin_until(lambda: arrays)
+        (network,) = arrays[-1].status
+        assert network.message == "no network is loaded: the node is finalized"
+        assert node.stop() == 0
+        assert "[ERROR]" not in node.text
+
+
+@pytest.mark.parametrize(
+    ("step", "before", "transition", "after"),
+    [
+        ("Segmenter.warm_up", "unconfigured", "configure", "unconfigured"),
+        ("Camera.subscribe", "inactive", "activate", "inactive"),
+        ("Camera.unsubscribe", "active", "deactivate", "unconfigured"),
+        ("Outputs.destroy", "inactive", "cleanup", "unconfigured"),
+        ("Segmenter.close", "inactive", "cleanup", "unconfigured"),
+        ("Segmenter.close", "active", "shutdown", "unconfigured"),
+    ],
+)
+def test_a_transition_that_fails_says_why_and_can_be_tried_again(
+    weights: Path,
+    tmp_path: Path,
+    peer_and_domain: tuple[Peer, int],
+    step: str,
+    before: str,
+    transition: str,
+    after: str,
+) -> None:
+    peer, domain = peer_and_domain
+    peer.subscribe(MASK)
+    publisher = peer.publisher("/camera/image_raw")
+    with start(tmp_path / "node.log", domain, weights, autostart=False, program=(FAILING, step)) as node:
+        assert all(change(peer, earlier) for earlier in WAY[before]) and state(peer) == before
+        assert not change(peer, transition)
+        assert state(peer) == after
+        node.wait_for_log(rf"(?s)\[ERROR\].*cannot {transition}: Traceback.*RuntimeError: {step} fails for once")
+        if after == "inactive":
+            assert change(peer, "activate") and change(peer, "deactivate") and change(peer, "cleanup")
+        assert peer.spin_until(lambda: not peer.node.get_publishers_info_by_topic(MASK) or step == "Outputs.destroy")
+        assert change(peer, "configure") and change(peer, "activate") and state(peer) == "active"
+        peer.exchange(publisher, frame(), MASK)
+        assert node.stop() == 0
+        assert node.text.count("[ERROR]") == 1
 
 
 def test_weights_that_vanish_between_cleanup_and_configure(

@@ -27,27 +27,25 @@ def demo() -> ModuleType:
 def started(
     demo: ModuleType, monkeypatch: pytest.MonkeyPatch, has_rviz: bool, /, **given: str
 ) -> dict[str, dict[str, Any]]:
-    """What is started: the options of each node by its executable, and of the included file as `included`."""
-    found: dict[str, dict[str, Any]] = {}
-
-    def node(**options: Any) -> str:
-        found[options["executable"]] = options
-        return options["executable"]
-
-    def include(_: Any, launch_arguments: Any) -> str:
-        found["included"] = dict(launch_arguments)
-        return "included"
-
-    monkeypatch.setattr(demo, "Node", node)
-    monkeypatch.setattr(demo, "IncludeLaunchDescription", include)
+    """The options of each node by its executable, and the arguments of the included file as `included`."""
+    monkeypatch.setattr(demo, "Node", lambda **options: options)
     monkeypatch.setattr(demo, "has_rviz", lambda: has_rviz)
     context = launch.LaunchContext()
     context.launch_configurations.update(given)
     for argument in demo.ARGUMENTS:
         argument.visit(context)
-    chosen = demo.start(context)
-    assert chosen[0] == "included", "it chooses the transports of what comes after it"
-    return {name: found[name] for name in chosen}
+    chosen = {}
+    for action in demo.choose(context):
+        action.visit(context)
+        name = launch.utilities.perform_substitutions(context, action.name)
+        chosen[name] = context.launch_configurations[name]
+    chosen.pop("live")
+    return {"included": chosen, **{options["executable"]: options for options in demo.start(context)}}
+
+
+def test_nodes_start_after_the_included_file_which_chooses_their_transports(demo: ModuleType) -> None:
+    kinds = [type(entity).__name__ for entity in demo.generate_launch_description().entities]
+    assert kinds[len(demo.ARGUMENTS) :] == ["OpaqueFunction", "IncludeLaunchDescription", "OpaqueFunction"]
 
 
 def test_scenes_are_shown_in_rviz_where_there_is_one(demo: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

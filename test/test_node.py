@@ -290,7 +290,7 @@ def test_silence_is_reported_with_what_there_is(weights: Path, tmp_path: Path) -
         node.wait_for_log(r"\[WARN\].*no image on /nobody/image_raw for \d+ s: nobody publishes there", 20)
         node.wait_for_log(
             r"no image on /unheard/image_raw for \d+ s: 1 publishers there \(peer: sensor_msgs/msg/Image, BEST_EFFORT, "
-            r"VOLATILE.*\), this node subscribes to sensor_msgs/msg/Image with RELIABLE",
+            r"VOLATILE.*\), this node subscribes to sensor_msgs/msg/Image with RELIABLE\. .* config/fastdds\.xml",
             20,
         )
 

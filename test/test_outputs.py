@@ -134,16 +134,6 @@ def test_labels_are_there_for_whoever_comes_late(node_and_peer: tuple[NodeProces
     assert [entry["class_id"] for entry in labels["classes"]] == list(range(11)) and labels["unlabelled"] == 255
 
 
-def test_label_info_for_nav2(node_and_peer: tuple[NodeProcess, Peer]) -> None:
-    messages = pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed")
-    _, peer = node_and_peer
-    topic = f"{RESULTS}/label_info"
-    peer.subscribe(topic, kind=messages.LabelInfo, qos=LATCHED)
-    assert peer.spin_until(lambda: peer.received[topic])
-    entries = {entry.class_id: entry.class_name for entry in peer.received[topic][0].class_map}
-    assert entries == dict(enumerate(CAMVID.names))
-
-
 def test_calibration_comes_with_the_mask(node_and_peer: tuple[NodeProcess, Peer]) -> None:
     _, peer = node_and_peer
     topic = f"{RESULTS}/camera_info"

@@ -116,8 +116,9 @@ def test_launch_file_has_every_parameter_and_its_default() -> None:
         default = "".join(part.perform(None) for part in argument.default_value)
         assert (default if isinstance(parameter.default, str) else yaml.safe_load(default)) == parameter.default
         assert argument.description.startswith(parameter.description)
-        choices = () if isinstance(parameter.default, list) else parameter.choices
-        assert tuple(argument.choices or ()) == choices
+        choices = ("true", "false") if isinstance(parameter.default, bool) else parameter.choices
+        assert tuple(argument.choices or ()) == (() if isinstance(parameter.default, list) else choices)
+        assert argument.choices or parameter.allowed in argument.description
 
 
 def test_launch_file_passes_on_only_what_was_given() -> None:

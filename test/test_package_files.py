@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import setuptools
@@ -105,6 +106,28 @@ def test_setup_installs_all_of_config(monkeypatch: pytest.MonkeyPatch) -> None:
     runpy.run_path("setup.py")
     installed = dict(arguments["data_files"])["share/dfanet_ros/config"]
     assert {Path(file) for file in installed} == {Path("config", file) for file in os.listdir("config")}
+
+
+# Dependencies
+
+# By the module's name, where rosdep has another one for it.
+KEYS = {
+    "aiohttp": "python3-aiohttp",
+    "cv2": "python3-opencv",
+    "numpy": "python3-numpy",
+    "torch": "python3-pytorch-pip",
+    "yaml": "python3-yaml",
+}
+
+
+def test_package_names_what_is_imported_on_a_robot() -> None:
+    package = ElementTree.parse(ROOT / "package.xml").getroot()
+    named = {entry.text for entry in package.iterfind("exec_depend")}
+    sources = [*ROOT.glob("launch/*.py"), *ROOT.glob("dfanet_ros/**/*.py")]
+    texts = "\n".join(path.read_text() for path in sources)
+    imported = set(re.findall(r"^ *(?:from|import) (\w+)", texts, re.MULTILINE))
+    of_ros = {name for name in imported if re.fullmatch(r"\w+_(msgs|srvs|interfaces|python|ros)|rclpy|launch", name)}
+    assert named >= of_ros - {"dfanet_ros"} | {key for name, key in KEYS.items() if name in imported}
 
 
 # Workflows

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dfanet_ros import transports
+
 CAMERA = "/camera/image_raw"  # the topic of the only camera
 
 
@@ -100,7 +102,7 @@ class NodeProcess(ModuleProcess):
 
 def prepare_process() -> None:
     """What this process and the node need to talk, unless the user chose otherwise; to be called before rclpy.init."""
-    os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")  # the default ones lose large images
+    os.environ.setdefault(transports.VARIABLE, transports.LARGE_DATA)  # the default ones lose large images
     if "ROS_DOMAIN_ID" not in os.environ:  # nobody else shall see the frames
         os.environ["ROS_DOMAIN_ID"] = str(_free_domain())
     # SIGTERM (of `timeout`, say) has to stop the node and close the bags too, as Ctrl-C does.
