@@ -11,6 +11,7 @@ NETWORKS = (
     "fast_scnn",
     "deeplabv3",
     "dfanet_without_attention",
+    "dfanet_quarter_scale",
     "backbone",
     "backbone_x2",
     "backbone_x3",

@@ -89,7 +89,7 @@ def test_options_build_it_again(name: str, backbone: str) -> None:
 
 SMALL = {name: lively_network(name, num_classes=3) for name in NETWORKS}
 SCALED = {scale: lively_network(num_classes=3, backbone="xception_b", input_scale=scale) for scale in (0.5, 0.25)}
-LOGITS_STRIDES = {"fast_scnn": 8, "deeplabv3": 16, 0.5: 8, 0.25: 16}  # all others 4
+LOGITS_STRIDES = {"fast_scnn": 8, "deeplabv3": 16, "dfanet_quarter_scale": 16, 0.5: 8, 0.25: 16}  # all others 4
 
 
 @pytest.mark.parametrize("which", [*SMALL, *SCALED], ids=str)

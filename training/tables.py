@@ -38,7 +38,7 @@ ASPP = tuple(
 )
 OTHERS = (
     PaperRow("DFANet A without FC attention", "dfanet_without_attention", None, None),
-    PaperRow("DFANet A, input scale 0.25", "dfanet", None, None, options={"input_scale": 0.25}),
+    PaperRow("DFANet A, input scale 0.25", "dfanet_quarter_scale", None, None),
 )
 SAME_SIZE = (
     PaperRow("Fast-SCNN", "fast_scnn", None, 4.44),

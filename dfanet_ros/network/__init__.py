@@ -42,6 +42,7 @@ NETWORKS: dict[str, Entry] = {
     "fast_scnn": Entry(FastSCNN),
     "deeplabv3": Entry(DeepLabV3, tuple(resnet.LAYOUTS)),
     "dfanet_without_attention": _dfanet(attention=False),
+    "dfanet_quarter_scale": _dfanet(input_scale=0.25),
     "backbone": _dfanet(backbones=1, **_ALONE),
     "backbone_x2": _dfanet(backbones=2, **_ALONE),
     "backbone_x3": _dfanet(backbones=3, **_ALONE),
