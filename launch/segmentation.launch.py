@@ -19,7 +19,8 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from dfanet_ros.parameters import PARAMETERS, Parameter
+from dfanet_ros.parameters import OUTPUTS, PARAMETERS, Parameter
+from dfanet_ros.topics import COMPRESSED, output_namespace
 
 # Of Fast DDS 2 (Humble, Jazzy) and of what came after it, which warns of the old name.
 PROFILES_FILE = (
@@ -29,6 +30,7 @@ PROFILES_FILE = (
 )
 # By which a user chooses transports.
 CHOICES = ("FASTDDS_BUILTIN_TRANSPORTS", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+SHOWN = "/camera/image_raw"  # by config/segmentation.rviz, with its results
 
 OTHERS = [
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."),
@@ -51,7 +53,7 @@ OTHERS = [
     DeclareLaunchArgument(
         "rviz",
         default_value="false",
-        description="true: show everything in RViz, which has to be installed.",
+        description="true: show the first camera in RViz, which has to be installed.",
         choices=["true", "false"],
     ),
     DeclareLaunchArgument(
@@ -78,12 +80,7 @@ def generate_launch_description() -> LaunchDescription:
             *OTHERS,
             OpaqueFunction(function=choose_transports),
             OpaqueFunction(function=start_node, args=[given]),
-            Node(
-                package="rviz2",
-                executable="rviz2",
-                arguments=["-d", PathJoinSubstitution([FindPackageShare("dfanet_ros"), "config", "segmentation.rviz"])],
-                condition=IfCondition(LaunchConfiguration("rviz")),
-            ),
+            OpaqueFunction(function=start_rviz, args=[given], condition=IfCondition(LaunchConfiguration("rviz"))),
         ]
     )
 
@@ -141,3 +138,20 @@ def start_node(context: LaunchContext, given: set[str]) -> list[Node]:
             output="screen",
         )
     ]
+
+
+def start_rviz(context: LaunchContext, given: set[str]) -> list[Node]:
+    """RViz with the topics of the first camera; those that only a params file names are not known here."""
+    topics = yaml.safe_load(LaunchConfiguration("image_topics").perform(context))
+    remappings = []
+    if isinstance(topics, list) and topics and ("image_topics" in given or "params_file" not in given):
+        namespace = LaunchConfiguration("namespace").perform(context).strip("/")
+        topic = str(topics[0])
+        if not topic.startswith("/"):
+            topic = f"/{namespace}/{topic}" if namespace else f"/{topic}"
+        pairs = {SHOWN: topic.removesuffix(COMPRESSED)}
+        for output in OUTPUTS:
+            pairs[f"{output_namespace(SHOWN)}/{output}"] = f"{output_namespace(topic)}/{output}"
+        remappings = [*pairs.items()]
+    config = PathJoinSubstitution([FindPackageShare("dfanet_ros"), "config", "segmentation.rviz"])
+    return [Node(package="rviz2", executable="rviz2", arguments=["-d", config], remappings=remappings)]

@@ -23,6 +23,7 @@ from launch import LaunchContext, LaunchDescription
 from launch.actions import IncludeLaunchDescription, RegisterEventHandler
 from launch.event_handlers import OnProcessStart
 from launch.events.process import ProcessStarted
+from rcl_interfaces.srv import GetParameters
 from ros_harness import TRANSPORTS, Peer, next_domain
 from std_msgs.msg import Header
 
@@ -71,6 +72,14 @@ def user_chose(domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @launch_pytest.fixture
+def in_a_namespace(domain: int, tmp_path: Path) -> Launched:
+    file = tmp_path / "parameters.yaml"
+    file.write_text("/**:\n  ros__parameters:\n    overlay_opacity: 0.25\n    jpeg_quality: 50\n")
+    arguments = {"namespace": "robot", "params_file": str(file), "jpeg_quality": "70"}
+    return launched("segmentation.launch.py", tmp_path, image_topics="[front/image_raw, /left/image_raw]", **arguments)
+
+
+@launch_pytest.fixture
 def two_cameras(domain: int, tmp_path: Path) -> Launched:
     return launched("multi_camera.launch.py", tmp_path, cameras="[front, left]")
 
@@ -109,6 +118,19 @@ def test_transports_that_the_user_chose_stay(user_chose: Launched, domain: int) 
     with Peer(domain) as peer:
         segmented(peer, "/camera", seed=2)
     assert transports(user_chose[1][0]) == {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}
+
+
+@pytest.mark.launch(fixture=in_a_namespace)
+def test_an_argument_beats_the_params_file_and_a_namespace_holds_relative_topics(
+    in_a_namespace: Launched, domain: int
+) -> None:
+    names = ["overlay_opacity", "jpeg_quality", "max_rate"]
+    with Peer(domain) as peer:
+        for camera in ("/robot/front", "/left"):
+            segmented(peer, camera, seed=4)
+        request = GetParameters.Request(names=names)
+        opacity, quality, rate = peer.call(GetParameters, "/robot/segmentation_node/get_parameters", request).values
+    assert (opacity.double_value, quality.integer_value, rate.double_value) == (0.25, 70, 0.0)
 
 
 @pytest.mark.launch(fixture=two_cameras)

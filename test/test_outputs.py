@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from array import array
 from collections.abc import Iterator
@@ -180,6 +181,20 @@ def test_calibration_alone_comes_for_each_frame_without_the_network(node_and_pee
     statuses = {status.name: status for status in peer.received["/diagnostics"][-1].status}
     values = {entry.key: entry.value for entry in statuses["segmentation_node: /alone/image_raw"].values}
     assert values["published"] == "0" and values["unwanted"] == values["received"] and int(values["received"]) >= 6
+
+
+def test_viewers_show_what_is_published(node_and_peer: tuple[NodeProcess, Peer]) -> None:
+    _, peer = node_and_peer
+    config = Path(__file__).parents[1] / "config"
+    shown = set(re.findall(rf"{RESULTS}/\w+", (config / "segmentation.rviz").read_text()))
+    assert len(shown) == 3
+    shown |= set(re.findall(rf"{RESULTS}/\w+|/diagnostics", (config / "foxglove_layout.json").read_text()))
+    types = {"label_info_json": "std_msgs/msg/String", "diagnostics": "diagnostic_msgs/msg/DiagnosticArray"}
+    for topic in shown:
+        assert peer.spin_until(lambda topic=topic: peer.node.get_publishers_info_by_topic(topic)), topic
+        (publisher,) = peer.node.get_publishers_info_by_topic(topic)
+        assert publisher.topic_type == types.get(topic.rpartition("/")[2], "sensor_msgs/msg/Image")
+        assert publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE, "what RViz asks for"
 
 
 def test_a_class_filter_applies_to_everything(node_and_peer: tuple[NodeProcess, Peer]) -> None:

@@ -142,6 +142,35 @@ def test_launch_file_passes_on_only_what_was_given() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("given", "image", "mask"),
+    [
+        ({}, "/image_raw", "/segmentation/mask"),
+        ({"image_topics": "[/front/image_raw, /left/image_raw]"}, "/front/image_raw", "/front/segmentation/mask"),
+        (
+            {"image_topics": "[cam/image_raw/compressed]", "namespace": "bot"},
+            "/bot/cam/image_raw",
+            "/bot/cam/segmentation/mask",
+        ),
+        ({"params_file": __file__}, None, None),
+    ],
+)
+def test_rviz_shows_the_first_camera(given: dict[str, str], image: str | None, mask: str | None) -> None:
+    launch_file = load_launch_file()
+    launch = pytest.importorskip("launch")
+    context = launch.LaunchContext()
+    context.launch_configurations.update(given, rviz="true")
+    started = []
+    launch_file.Node = lambda **options: started.append(options) or launch.LaunchDescription()
+    for entity in launch_file.generate_launch_description().entities:
+        for sub_entity in entity.visit(context) or []:
+            sub_entity.visit(context)
+    (rviz,) = [options for options in started if options["package"] == "rviz2"]
+    remappings = dict(rviz["remappings"])
+    assert remappings.get("/camera/image_raw") == image
+    assert remappings.get("/camera/segmentation/mask") == mask
+
+
 def load_launch_file() -> ModuleType:
     pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed")
     path = ROOT / "launch/segmentation.launch.py"

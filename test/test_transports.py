@@ -51,7 +51,7 @@ def test_the_launch_files_node_gets_reliable_images_from_default_transports() ->
     assert enough(shares[DEFAULTS]), shares
 
 
-def test_the_profile_for_the_camera_alone_is_enough() -> None:
+def test_frames_of_a_camera_with_the_profile_reach_a_node_without() -> None:
     case = Case("fastdds.xml", "default", "1080p")
     shares = measure("default", [case], FRAMES)[case]
     assert shares.frames is not None and shares.frames >= ENOUGH, shares
