@@ -127,6 +127,21 @@ def test_the_start_is_measured(random_weights: Path, tmp_path: Path) -> None:
     assert table([row]) in finished.stdout
 
 
+def test_a_frame_is_measured_stage_by_stage(random_weights: Path) -> None:
+    finished = benchmark("--stages", "--weights", str(random_weights), "--sizes", "64x96", "--engines", "torch")
+    assert finished.returncode == 0, finished.stderr
+    table = rows(finished.stdout)
+    assert [*table] == [
+        "resize, channels, normalisation",
+        "network, torch fp32",
+        "network, torch bf16",
+        "logits to a label map at 64 x 96",
+        "to 1280 x 720",
+    ]
+    assert all(0 <= value < 10_000 for (value,) in table.values())
+    assert table["network, torch fp32"][0] > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
