@@ -15,7 +15,7 @@ from dataclasses import fields
 from functools import partial
 from socket import gethostname
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -42,11 +42,9 @@ from dfanet_ros.label_set import LabelSet
 from dfanet_ros.newest import Newest
 from dfanet_ros.outputs import Outputs
 from dfanet_ros.parameters import PARAMETERS, Parameter
+from dfanet_ros.segmenter import Segmentation, Segmenter, find_weights, load_segmenter
 from dfanet_ros.style import Style
 from dfanet_ros.topics import output_namespace, refuse_clashes
-
-if TYPE_CHECKING:
-    from dfanet_ros.segmenter import Segmentation, Segmenter
 
 RELIABILITY = {"best_effort": ReliabilityPolicy.BEST_EFFORT, "reliable": ReliabilityPolicy.RELIABLE}
 DIAGNOSTICS_PERIOD = 1.0  # seconds, as usual for /diagnostics
@@ -157,9 +155,6 @@ class SegmentationNode(LifecycleNode):
         self._apply_live(values)
 
     def _load(self, batch: int) -> Segmenter:
-        # Not at the top: PyTorch takes a second, in which other nodes can discover this one already.
-        from dfanet_ros.segmenter import find_weights, load_segmenter
-
         values = self.values
         self._weights = str(find_weights(values["weights"], values["network"], values["backbone"]))
         segmenter = load_segmenter(
