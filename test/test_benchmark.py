@@ -119,7 +119,7 @@ def test_the_start_is_measured(random_weights: Path, tmp_path: Path) -> None:
     (row,) = (Started(**row) for row in stored["measured"])
     assert row.engine == "torch"
     *steps, end = row.seconds
-    assert {"node made", "PyTorch imported", "node active", "first mask received"} <= {*steps}
+    assert {"node made", "engine ready", "node active", "first mask received"} <= {*steps}
     assert end == "Ctrl-C to its end"
     for number in range(2):
         moments = [row.seconds[step][number] for step in steps]
