@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -16,10 +16,8 @@ from std_msgs.msg import Header, String
 from dfanet_ros.compressed_images import compressed_from_pixels
 from dfanet_ros.image_messages import message_from_pixels
 from dfanet_ros.label_set import LabelSet
+from dfanet_ros.segmenter import Segmentation
 from dfanet_ros.topics import COMPRESSED
-
-if TYPE_CHECKING:
-    from dfanet_ros.segmenter import Segmentation
 
 try:
     from vision_msgs.msg import LabelInfo, VisionClass

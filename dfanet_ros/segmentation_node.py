@@ -15,9 +15,10 @@ from dataclasses import fields
 from functools import partial
 from socket import gethostname
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import rclpy
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -42,11 +43,9 @@ from dfanet_ros.label_set import LabelSet
 from dfanet_ros.newest import Newest
 from dfanet_ros.outputs import Outputs
 from dfanet_ros.parameters import PARAMETERS, Parameter
+from dfanet_ros.segmenter import Segmentation, Segmenter, find_weights, load_segmenter
 from dfanet_ros.style import Style
 from dfanet_ros.topics import output_namespace, refuse_clashes
-
-if TYPE_CHECKING:
-    from dfanet_ros.segmenter import Segmentation, Segmenter
 
 RELIABILITY = {"best_effort": ReliabilityPolicy.BEST_EFFORT, "reliable": ReliabilityPolicy.RELIABLE}
 DIAGNOSTICS_PERIOD = 1.0  # seconds, as usual for /diagnostics
@@ -76,7 +75,7 @@ class SegmentationNode(LifecycleNode):
         self._finalized = False
         self._newest: Newest[AnyImage] = Newest()
         self._worker = ThreadPoolExecutor(1, "worker")
-        self._publisher = ThreadPoolExecutor(1, "publisher", use_one_thread)
+        self._publisher = ThreadPoolExecutor(1, "publisher", torch.set_num_threads, (1,))
         self._publishing: Future[None] | None = None  # the batch before the one that is segmented
         self._failed = Lock()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -171,9 +170,6 @@ class SegmentationNode(LifecycleNode):
         self._apply_live(values)
 
     def _load(self, batch: int) -> Segmenter:
-        # Not at the top: PyTorch takes a second, in which other nodes can discover this one already.
-        from dfanet_ros.segmenter import find_weights, load_segmenter
-
         values = self.values
         self._weights = str(find_weights(values["weights"], values["network"], values["backbone"]))
         segmenter = load_segmenter(
@@ -376,13 +372,6 @@ class SegmentationNode(LifecycleNode):
             engine=str(segmenter.engine),
             gpu_memory=segmenter.memory(),
         )
-
-
-def use_one_thread() -> None:
-    """PyTorch computes with one thread, in the thread that calls this."""
-    import torch  # here, as in `_load`
-
-    torch.set_num_threads(1)
 
 
 class RosLog(logging.Handler):

@@ -125,12 +125,27 @@ def test_the_start_is_measured(random_weights: Path, tmp_path: Path) -> None:
     (row,) = (Started(**row) for row in stored["measured"])
     assert row.engine == "torch"
     *steps, end = row.seconds
-    assert {"node made", "PyTorch imported", "node active", "first mask received"} <= {*steps}
+    assert {"node made", "engine ready", "node active", "first mask received"} <= {*steps}
     assert end == "Ctrl-C to its end"
     for number in range(2):
         moments = [row.seconds[step][number] for step in steps]
         assert moments[0] > 0 and moments == sorted(moments)
     assert table([row]) in finished.stdout
+
+
+def test_a_frame_is_measured_stage_by_stage(random_weights: Path) -> None:
+    finished = benchmark("--stages", "--weights", str(random_weights), "--sizes", "64x96", "--engines", "torch")
+    assert finished.returncode == 0, finished.stderr
+    table = rows(finished.stdout)
+    assert [*table] == [
+        "resize, channels, normalisation",
+        "network, torch fp32",
+        "network, torch bf16",
+        "logits to a label map at 64 x 96",
+        "to 1280 x 720",
+    ]
+    assert all(0 <= value < 10_000 for (value,) in table.values())
+    assert table["network, torch fp32"][0] > 0
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,14 @@ def test_inference_form_gives_the_same_output(name: str, options: dict[str, obje
     assert any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules()), "the original was changed"
 
 
+def test_inference_form_of_itself_is_itself() -> None:
+    folded = inference_form(lively_network(num_classes=3, backbone="xception_b"))
+    again = inference_form(folded)
+    images = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        assert torch.equal(again(images), folded(images))
+
+
 def test_a_smaller_input_is_the_mean_of_areas() -> None:
     whole = SCALED[0.25]
     small = lively_network(num_classes=3, backbone="xception_b")

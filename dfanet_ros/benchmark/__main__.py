@@ -1,6 +1,7 @@
 """`python -m dfanet_ros.benchmark`: every engine.
 
-With --cameras one node for several cameras or one for each, with --start how long the node takes to its first mask.
+With --cameras one node for several cameras or one for each, with --start how long the node takes to its first mask,
+with --stages what a frame costs before, in and after the network.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from dfanet_ros.benchmark import engines, many_cameras, one_camera, start
+from dfanet_ros.benchmark import engines, many_cameras, one_camera, stages, start
 from dfanet_ros.benchmark.machine import machine
 from dfanet_ros.benchmark.results import draw, engine_table, node_table, write_json
 from dfanet_ros.demo.node_process import NodeError
@@ -30,6 +31,9 @@ def main() -> None:
             )
         elif arguments.start:
             _start(arguments)
+        elif arguments.stages:
+            table = stages.measure(arguments)
+            print(f"{machine(stages.CPU)}; medians of {arguments.rounds} interleaved rounds\n\n{table}")
         else:
             _one_camera(arguments)
     except (ValueError, OSError, NodeError) as error:
@@ -116,6 +120,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=5.0, help="with --cameras: how long each load takes a round")
     parser.add_argument(
         "--start", action="store_true", help="how long the node takes from its start to its first mask, step by step"
+    )
+    parser.add_argument(
+        "--stages", action="store_true", help="a frame on the CPU before the network, in it, and after it"
     )
     parser.add_argument("--rounds", type=int, default=10, help="more rounds, steadier medians")
     arguments = parser.parse_args()
