@@ -1,0 +1,96 @@
+"""The Triton kernels: what they compute, on the CPU by Triton's interpreter, and that they compile for an H100."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+from dfanet_ros.checkpoint import MEAN, STD
+from dfanet_ros.kernels import drawing, label_map, preprocess, separable
+
+H100 = GPUTarget("cuda", 90, 32)
+
+
+def test_kernels_compute_what_plain_pytorch_does() -> None:
+    """In a process of their own, for Triton interprets either all kernels of a process or none."""
+    file = Path(__file__).with_name("interpreted_kernels.py")
+    finished = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
+        cwd=file.parents[1],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+class NoGPU:
+    """In place of Triton's driver: kernels are compiled for an H100, as if there were one."""
+
+    def get_current_target(self) -> GPUTarget:
+        return H100
+
+    def get_current_device(self) -> int:
+        return -1  # no device's: Triton keeps what it compiled by device
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+@pytest.fixture
+def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Kernels that are called are compiled and not run; they are added to this list."""
+    kernels: list[Any] = []
+    run = JITFunction.run
+
+    def compile_only(self: Any, *args: Any, grid: tuple[int, ...], warmup: bool, **options: Any) -> None:
+        assert all(count > 0 for count in grid)
+        kernels.append(run(self, *args, grid=grid, warmup=True, **options))
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(driver, "_active", NoGPU())
+    monkeypatch.setattr(JITFunction, "run", compile_only)
+    return kernels
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.bfloat16], ids=str)
+def test_kernels_for_frames_are_compiled_once_for_all_frames(dtype: torch.dtype, compiled: list[Any]) -> None:
+    """Whatever the sizes, strides, channels and addresses."""
+    for size in ((720, 1280), (1, 1), (33, 17)):
+        frames = [torch.zeros(*size, channels + 1, dtype=torch.uint8)[:, :, 1:] for channels in (1, 3, 4)]
+        ids, table = frames[0][:, :, 0], torch.zeros(3 * 256 + 1, dtype=torch.uint8)
+        colors, kept = table[1:].view(256, 3), table[1:257]
+        logits = torch.zeros(3 * 19 + 1, 9, 9, dtype=dtype)[1:].view(3, 19, 9, 9)
+        for input_size in ((512, 1024), (35, 33)):
+            preprocess.prepare(frames, [(0, 0, 0), (2, 1, 0), (0, 1, 2)], input_size, MEAN, STD, dtype)
+        label_map.label_maps(logits, 4, (36, 36), [size] * 3)
+        label_map.label_maps(logits[:, :1, :1, :1], 4, (4, 4), [size, (7, 1), (16, 16)])
+        drawing.paint(ids, colors)
+        drawing.overlay(ids, colors, kept, frames[1], (2, 1, 0), 0.5)
+        drawing.overlay(ids, colors, kept, frames[2], (0, 1, 2), 1)
+    assert len({id(kernel) for kernel in compiled}) == 4
+    assert all("cubin" in kernel.asm for kernel in compiled)
+
+
+@pytest.mark.parametrize("tiling", separable.TILINGS, ids=str)
+def test_separable_convolutions_compile_to_tensor_cores(tiling: separable.Tiling, compiled: list[Any]) -> None:
+    for inputs, outputs, stride, add in ((8, 12, 2, False), (12, 48, 1, True), (48, 192, 1, True), (288, 48, 2, False)):
+        x = torch.zeros(2, inputs, 6, 9, dtype=torch.float16)
+        added = torch.zeros(2, outputs, 6, 9, dtype=torch.float16) if add else None
+        weights = (torch.zeros(inputs, 1, 3, 3), torch.zeros(outputs, inputs, 1, 1), torch.zeros(outputs))
+        packed = separable.weights_of(*(each.half() for each in weights))
+        separable.separable(x, packed, stride, True, added, tiling)
+        assert "mma" in compiled[-1].asm["ptx"]
