@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,10 +20,11 @@ from dfanet_ros.checkpoint import (
     shipped_weights,
 )
 from dfanet_ros.device import DevicePipeline
-from dfanet_ros.engines import build_engine, choose_engine
+from dfanet_ros.engines import CapturingEngine, build_engine, choose_engine
 from dfanet_ros.engines.torch import DTYPES
 from dfanet_ros.frame import Frame
 from dfanet_ros.host import HostPipeline
+from dfanet_ros.kernels.plain import Channels
 from dfanet_ros.network import AUTO, resolve_backbone
 from dfanet_ros.network.base import Network
 from dfanet_ros.network.inference import inference_form
@@ -99,15 +101,29 @@ class Segmenter:
         if self.device.type == "cpu":
             self._pipeline = HostPipeline(info, self.input_size, network.logits_stride)
         else:
-            self._pipeline = DevicePipeline(info, self.input_size, network.logits_stride, self.device)
+            self._pipeline = DevicePipeline(
+                info, self.input_size, network.logits_stride, self.device, DTYPES[self.precision]
+            )
 
     @torch.inference_mode()
     def segment(self, frames: Sequence[Frame]) -> list[Segmentation]:
         """The frames (each of any size) as one batch; the results stand in the frames' order."""
         if not frames:
             return []
-        images = self._pipeline.prepare(frames)
-        return [*self._pipeline.finish(self.logits(images), frames)]
+        if isinstance(self._pipeline, HostPipeline):
+            return [*self._pipeline.finish(self.logits(self._pipeline.prepare(frames)), frames)]
+        pixels = self._pipeline.upload(frames)
+        logits, *label_maps = self.label(pixels, [frame.rgb_channels for frame in frames])
+        return [*self._pipeline.results(frames, pixels, logits, label_maps)]
+
+    @torch.inference_mode()
+    def label(self, pixels: Sequence[Tensor], channels: Sequence[Channels]) -> list[Tensor]:
+        """Frames that are on the GPU already to coarse logits and label maps there; see `DevicePipeline.label`."""
+        assert isinstance(self._pipeline, DevicePipeline)
+        function = partial(self._pipeline.label, channels=channels)
+        if isinstance(self._engine, CapturingEngine):
+            return self._engine.captured(function, pixels, key=tuple(channels))
+        return function(pixels, self._engine.logits)
 
     def logits(self, images: Tensor) -> Tensor:
         """The network alone: normalised (N, 3, H, W) float32, of the input size, to coarse logits."""

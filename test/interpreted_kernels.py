@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dfanet_ros import kernels
 from dfanet_ros.checkpoint import MEAN, STD
 from dfanet_ros.frame import RGB_CHANNELS
 from dfanet_ros.kernels import drawing, label_map, plain, preprocess, separable
@@ -143,6 +144,26 @@ def check_drawn(size: tuple[int, int], encoding: str, opacity: float, seed: int)
     assert (drawing.paint(ids, colors) == plain.paint(ids, colors)).all()
     arguments = (ids, colors, kept, frame, RGB_CHANNELS[encoding], opacity)
     assert (drawing.overlay(*arguments) == plain.overlay(*arguments)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_the_check_at_start_finds_no_difference(dtype: torch.dtype) -> None:
+    assert kernels._difference(kernels._kernels(), torch.device("cpu"), dtype) == ""
+
+
+@pytest.mark.parametrize("step", kernels.Steps._fields)
+def test_the_check_at_start_finds_a_wrong_kernel(step: str) -> None:
+    right = getattr(kernels._kernels(), step)
+
+    def wrong(*arguments: object) -> Tensor | list[Tensor]:
+        result = right(*arguments)
+        for each in result if isinstance(result, list) else [result]:
+            each[..., -1] += 1
+        return result
+
+    broken = kernels._kernels()._replace(**{step: wrong})
+    text = kernels._difference(broken, torch.device("cpu"), torch.float16)
+    assert text == f"its results for {step} are not those of PyTorch"
 
 
 # Separable convolutions
