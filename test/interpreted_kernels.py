@@ -5,19 +5,26 @@ A process is interpreted from its first import of Triton on, or not at all.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 import triton
+from conftest import lively_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_cuda_graph import StandIn
 from torch import Tensor
 
 from dfanet_ros import kernels
 from dfanet_ros.checkpoint import MEAN, STD
 from dfanet_ros.frame import RGB_CHANNELS
-from dfanet_ros.kernels import drawing, label_map, plain, preprocess, separable
-from dfanet_ros.network.layers import coarse_size
+from dfanet_ros.kernels import drawing, fused, label_map, plain, preprocess, separable
+from dfanet_ros.network.inference import inference_form
+from dfanet_ros.network.layers import Separable, coarse_size
 
 assert triton.knobs.runtime.interpret, "run this by test_kernels.py, or with TRITON_INTERPRET=1"
 
@@ -216,3 +223,106 @@ def test_separable_convolutions_are_those_of_pytorch(
     given_values = separable.separable(x, weights, stride, relu, added, tiling)
     assert given_values.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(given_values, expected.half(), rtol=2e-3, atol=2e-3)
+
+
+# The network with the kernel in place of its separable convolutions
+
+
+def test_a_fused_network_gives_the_same() -> None:
+    """DFANet A with all its widths, each layer by another tiling."""
+    network = inference_form(lively_network(backbones=2))
+    images = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(1)).half()
+    with torch.inference_mode():
+        exact = network.coarse_logits(images.float())
+        plain_logits = network.half().coarse_logits(images)
+        fused.fuse(network)
+        shapes = fused.shapes_of(network, images)
+        assert len(shapes) == 2 * 3 * 14
+        for number, (layer, (shape,)) in enumerate(shapes.items()):
+            layer.tilings[shape] = separable.TILINGS[number % len(separable.TILINGS)]
+        fused_logits = network.coarse_logits(images)
+    assert not torch.equal(fused_logits, plain_logits)
+    assert (fused_logits - exact).norm() <= 1.2 * (plain_logits - exact).norm(), "no more than half precision takes"
+
+
+class TwoLayers(torch.nn.Module):
+    """As small as a network can be; the second layer adds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        for name, stride in (("first", 2), ("second", 1)):
+            depthwise = torch.nn.Conv2d(3, 3, 3, stride, padding=1, groups=3, bias=False)
+            setattr(self, name, Separable(depthwise, torch.nn.Conv2d(3, 3, 1), relu=True))
+
+    def coarse_logits(self, images: Tensor) -> Tensor:
+        y = self.first(images)
+        return self.second(y, y)
+
+
+@pytest.fixture
+def times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A new cache, and times of PyTorch and of each tiling in place of measured ones."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(fused, "CALLS", 1)
+
+    def be(*seconds: float) -> None:
+        endless = itertools.cycle(seconds)
+        monkeypatch.setattr(fused, "_seconds", lambda graph, device: next(endless))
+
+    return be
+
+
+def chosen() -> tuple[list[separable.Tiling | None], Tensor, Tensor]:
+    """What each of two layers takes, and the network's result before and after."""
+    network = TwoLayers().half()
+    images = torch.randn(2, 3, 9, 7, generator=torch.Generator().manual_seed(1)).half()
+    with torch.inference_mode():
+        expected = network.coarse_logits(images)
+        fused.fuse(network)
+        fused.choose(network, images, StandIn(torch.device("cpu")).capture)
+        given_values = network.coarse_logits(images)
+    taken = [next(iter(layer.tilings.values()), None) for layer in (network.first, network.second)]
+    return taken, given_values, expected
+
+
+def test_the_fastest_is_taken_and_remembered(times: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    times(5, 4, 1, 3, 2)
+    taken, given_values, expected = chosen()
+    assert taken == [separable.TILINGS[1]] * 2
+    torch.testing.assert_close(given_values, expected, rtol=2e-3, atol=2e-3)
+    monkeypatch.setattr(fused, "_measured", None)
+    assert chosen()[0] == taken
+    monkeypatch.setattr(fused, "_name", lambda device: "another GPU")
+    with pytest.raises(TypeError):
+        chosen()
+
+
+def test_pytorch_is_kept_where_it_is_faster(times: Callable[..., None]) -> None:
+    times(1, 2, 2, 2, 2)
+    taken, given_values, expected = chosen()
+    assert taken == [None, None]
+    assert torch.equal(given_values, expected)
+
+
+def test_kernels_that_fail_or_are_wrong_are_not_taken(
+    times: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = separable.separable
+
+    def broken(
+        x: Tensor, weights: separable.Weights, stride: int, relu: bool, added: Tensor | None, tiling: object
+    ) -> Tensor:
+        if tiling == separable.TILINGS[0]:
+            raise RuntimeError("out of resources\nat line 3")
+        y = real(x, weights, stride, relu, added, tiling)
+        return y + 1 if tiling in separable.TILINGS[1:3] else y
+
+    monkeypatch.setattr(separable, "separable", broken)
+    times(2, 1)  # PyTorch and the last one are left
+    taken, given_values, expected = chosen()
+    assert taken == [separable.TILINGS[3]] * 2
+    torch.testing.assert_close(given_values, expected, rtol=2e-3, atol=2e-3)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith("6 kernels for separable convolutions are not used; the first one: Shape(images=2, inputs=3")
+    assert line.endswith("RuntimeError: out of resources")

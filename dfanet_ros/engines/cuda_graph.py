@@ -6,6 +6,7 @@ device to label maps for each kind of batch that comes again.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
@@ -13,7 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dfanet_ros.engines.torch import DTYPES
 from dfanet_ros.engines.torch import Engine as TorchEngine
+from dfanet_ros.kernels import PLAIN, reason, steps
 from dfanet_ros.network.base import Network
 
 WARM_UP_RUNS = 3  # in which cuDNN and cuBLAS choose kernels and set memory aside, which a capture must not see
@@ -39,6 +42,12 @@ class Engine:
     def __init__(self, network: Network, input_size: tuple[int, int], device: torch.device, precision: str) -> None:
         self._engine = TorchEngine(network, input_size, device, precision)
         self._capturer = Capturer(device)
+        self._fused = precision != "fp32" and steps(device, DTYPES[precision]) is not PLAIN
+        self._chosen: set[torch.Size] = set()  # shapes of images for which kernels were chosen
+        if self._fused:
+            from dfanet_ros.kernels.fused import fuse  # here, for it needs Triton
+
+            fuse(self._engine.network)
         self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
         self._missed: deque[Hashable] = deque(maxlen=MOST_GRAPHS)
 
@@ -77,7 +86,7 @@ class Engine:
     ) -> list[Tensor]:
         graph = self._graphs.get(kind)
         if graph is None:
-            graph = self._capturer.capture(lambda static: function(static, self._engine.logits), inputs)
+            graph = self._capturer.capture(lambda static: function(static, self._network), inputs)
             self._graphs[kind] = graph
             if len(self._graphs) > MOST_GRAPHS:
                 self._graphs.popitem(last=False)
@@ -86,6 +95,18 @@ class Engine:
             static.copy_(given)
         graph.replay()
         return [output.clone() for output in graph.outputs]  # the next replay overwrites them
+
+    def _network(self, images: Tensor) -> Tensor:
+        """The network itself. Its kernels are chosen when such images come first, which is in a run for warming up."""
+        if self._fused and images.shape not in self._chosen:
+            from dfanet_ros.kernels.fused import choose
+
+            self._chosen.add(images.shape)
+            try:
+                choose(self._engine.network, self._engine.converted(images), self._capturer.capture)
+            except Exception as error:  # the network runs without them, too
+                logging.getLogger(__name__).warning(f"separable convolutions run as PyTorch's: {reason(error)}")
+        return self._engine.logits(images)
 
 
 class Capturer:
@@ -100,6 +121,10 @@ class Capturer:
         with torch.cuda.device(device):
             self._stream = torch.cuda.Stream()
             self._pool = torch.cuda.graph_pool_handle()
+            # A pool without a graph is gone, and its handle cannot be used any more.
+            self._keeper = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._keeper, self._pool, self._stream, capture_error_mode="thread_local"):
+                torch.zeros(1, device=device)
 
     def capture(self, function: Callable[[Sequence[Tensor]], list[Tensor]], inputs: Sequence[Tensor]) -> Graph:
         """A graph of the function for such inputs.
