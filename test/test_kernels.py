@@ -17,24 +17,55 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
+from dfanet_ros import kernels
 from dfanet_ros.checkpoint import MEAN, STD
-from dfanet_ros.kernels import drawing, label_map, preprocess, separable
+from dfanet_ros.kernels import PLAIN, drawing, label_map, preprocess, separable, steps
 
 H100 = GPUTarget("cuda", 90, 32)
 
 
-def test_kernels_compute_what_plain_pytorch_does() -> None:
-    """In a process of their own, for Triton interprets either all kernels of a process or none."""
-    file = Path(__file__).with_name("interpreted_kernels.py")
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+@pytest.mark.parametrize("interpreted", [True, pytest.param(False, marks=CUDA)], ids=["interpreted", "cuda"])
+def test_kernels_compute_what_plain_pytorch_does(interpreted: bool) -> None:
+    file = Path(__file__).with_name("kernel_checks.py")
     finished = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
         cwd=file.parents[1],
-        env=os.environ | {"TRITON_INTERPRET": "1"},
+        # One thread: two wait for each other on a busy machine.
+        env=os.environ | {"TRITON_INTERPRET": str(int(interpreted)), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=110,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+@CUDA
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.bfloat16], ids=str)
+def test_kernels_are_used_on_this_gpu(dtype: torch.dtype) -> None:
+    assert steps(torch.device("cuda"), dtype) is not PLAIN
+
+
+def test_on_the_cpu_there_is_plain_pytorch() -> None:
+    assert steps(torch.device("cpu"), torch.float32) is PLAIN
+
+
+@pytest.mark.parametrize("problem", ["it is not installed (pip install triton)", ""])
+def test_what_keeps_kernels_from_working_is_said_once(
+    problem: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a machine without Triton, or without a GPU that works."""
+    monkeypatch.setattr(kernels, "objection", lambda: problem)
+    if not problem and torch.cuda.is_available():
+        pytest.skip("here the kernels work")
+    steps.cache_clear()
+    assert [steps(torch.device("cuda"), torch.float16) for _ in range(3)] == [PLAIN] * 3
+    steps.cache_clear()
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("frames are prepared and drawn on cuda without Triton: ")
+    assert problem in line and "\n" not in line
 
 
 class NoGPU:

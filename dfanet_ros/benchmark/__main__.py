@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dfanet_ros.benchmark import engines, many_cameras, one_camera
 from dfanet_ros.benchmark.machine import machine
-from dfanet_ros.benchmark.results import draw, engine_table, node_table, write_json
+from dfanet_ros.benchmark.results import device_table, draw, engine_table, node_table, write_json
 from dfanet_ros.demo.node_process import NodeError
 from dfanet_ros.engines import ENGINES
 from dfanet_ros.segmenter import resolve_device
@@ -43,7 +43,12 @@ def _one_camera(arguments: argparse.Namespace) -> None:
     }
     for precision, rate in sorted(rates.items()):
         print(f"floor, {precision}: {rate / 1e9:.0f} GFLOP/s in a dense convolution", end=", ")
-    print(f"{yardsticks.bytes_per_second / 1e9:.0f} GB/s in a copy\n\n{engine_table(measured)}")
+    print(f"{yardsticks.bytes_per_second / 1e9:.0f} GB/s in a copy", end="")
+    if yardsticks.seconds_per_kernel:
+        print(f", {1e6 * yardsticks.seconds_per_kernel:.1f} us a kernel", end="")
+    print(f"\n\n{engine_table(measured)}")
+    if any(row.on_device for row in measured):
+        print(f"\n{device_table(measured)}")
     if arguments.node:
         print(f"\n{node_table(measured)}")
     if arguments.out:
@@ -54,6 +59,7 @@ def _one_camera(arguments: argparse.Namespace) -> None:
             "rounds": arguments.rounds,
             "operations_per_second": rates,
             "bytes_per_second": yardsticks.bytes_per_second,
+            "seconds_per_kernel": yardsticks.seconds_per_kernel,
         }
         write_json(arguments.out / "benchmark.json", facts, measured)
         try:

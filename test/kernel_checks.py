@@ -1,6 +1,7 @@
-"""The Triton kernels against plain PyTorch, on the CPU by Triton's interpreter: see test_kernels.py, which runs this.
+"""The Triton kernels against plain PyTorch: on a GPU, or with TRITON_INTERPRET=1 on the CPU by Triton's interpreter.
 
-A process is interpreted from its first import of Triton on, or not at all.
+See test_kernels.py, which runs this in a process of its own: one is interpreted from its first import of Triton on, or
+not at all.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from dfanet_ros.kernels import drawing, fused, label_map, plain, preprocess, sep
 from dfanet_ros.network.inference import inference_form
 from dfanet_ros.network.layers import Separable, coarse_size
 
-assert triton.knobs.runtime.interpret, "run this by test_kernels.py, or with TRITON_INTERPRET=1"
+DEVICE = torch.device("cpu" if triton.knobs.runtime.interpret else "cuda")
+torch.backends.cudnn.allow_tf32 = False  # as `build_engine` has it
 
-few = settings(max_examples=12, deadline=None, derandomize=True)
+few = settings(max_examples=10, deadline=None, derandomize=True)
 sizes = st.tuples(st.integers(1, 12), st.integers(1, 20))
 seeds = st.integers(0, 999)
 CHANNELS = {"mono8": 1, "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}
@@ -37,14 +39,14 @@ CHANNELS = {"mono8": 1, "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}
 def random_frame(size: tuple[int, int], encoding: str, random: torch.Generator) -> Tensor:
     """(H, W, C) uint8 in padded rows."""
     pixels = torch.randint(0, 256, (size[0], size[1] + 3, CHANNELS[encoding]), generator=random, dtype=torch.uint8)
-    return pixels[:, : size[1]]
+    return pixels.to(DEVICE)[:, : size[1]]
 
 
 # Frames to the network's input
 
 
 def check_prepared(
-    frames: list[Tensor], encodings: list[str], size: tuple[int, int], dtype: torch.dtype, atol: float = 3e-6
+    frames: list[Tensor], encodings: list[str], size: tuple[int, int], dtype: torch.dtype, atol: float = 3e-5
 ) -> None:
     arguments = (frames, [RGB_CHANNELS[encoding] for encoding in encodings], size, MEAN, STD, dtype)
     images, expected = preprocess.prepare(*arguments), plain.prepare(*arguments)
@@ -72,7 +74,7 @@ def test_wide_flipped_and_much_larger_frames_are_prepared() -> None:
     wide = random_frame((2, 700), "bgr8", random)
     transposed = random_frame((300, 3), "rgba8", random).transpose(0, 1)
     large = random_frame((9, 1500), "rgb8", random)  # smoothed, by PyTorch
-    check_prepared([wide, transposed, large], ["bgr8", "rgba8", "rgb8"], (3, 600), torch.float32, 1e-4)
+    check_prepared([wide, transposed, large], ["bgr8", "rgba8", "rgb8"], (3, 600), torch.float32, 2e-4)
 
 
 # Logits to label maps
@@ -80,7 +82,7 @@ def test_wide_flipped_and_much_larger_frames_are_prepared() -> None:
 
 def on_edges(count: int, target: int) -> Tensor:
     """Which of `target` pixels' centres lie on an edge between two of `count`: either is the nearest."""
-    return ((2 * torch.arange(target) + 1) * count) % (2 * target) == 0
+    return ((2 * torch.arange(target, device=DEVICE) + 1) * count) % (2 * target) == 0
 
 
 @few
@@ -108,7 +110,7 @@ def test_label_maps_are_exact(
     frames = [frames[0]] * len(frames) if same else frames
     rows, columns = coarse_size(*input_size, stride)
     random = torch.Generator().manual_seed(seed)
-    logits = torch.randint(-3, 4, (len(frames), classes, rows + 1, columns + 1), generator=random).to(dtype)
+    logits = torch.randint(-3, 4, (len(frames), classes, rows + 1, columns + 1), generator=random).to(DEVICE, dtype)
     logits = logits.contiguous(memory_format=layout)[:, :, :rows, :columns]  # cut, as networks' logits are
     given_maps = label_map.label_maps(logits, stride, input_size, frames)
     expected = plain.label_maps(logits, stride, input_size, frames)
@@ -119,7 +121,7 @@ def test_label_maps_are_exact(
 
 
 def test_wide_label_maps_of_many_classes_are_exact() -> None:
-    logits = torch.randint(-9, 9, (1, 171, 1, 70), generator=torch.Generator().manual_seed(1)).float()
+    logits = torch.randint(-9, 9, (1, 171, 1, 70), generator=torch.Generator().manual_seed(1)).to(DEVICE).float()
     arguments = (logits, 4, (4, 280), [(4, 280)])
     assert (label_map.label_maps(*arguments)[0] == plain.label_maps(*arguments)[0]).all()
 
@@ -144,9 +146,9 @@ def test_wide_overlays_are_exact() -> None:
 
 def check_drawn(size: tuple[int, int], encoding: str, opacity: float, seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
-    ids = torch.randint(0, 256, size, generator=random, dtype=torch.uint8)
-    colors = torch.randint(0, 256, (256, 3), generator=random, dtype=torch.uint8)
-    kept = torch.where(torch.rand(256, generator=random) < 0.5, torch.arange(256), 255).to(torch.uint8)
+    ids = torch.randint(0, 256, size, generator=random, dtype=torch.uint8).to(DEVICE)
+    colors = torch.randint(0, 256, (256, 3), generator=random, dtype=torch.uint8).to(DEVICE)
+    kept = torch.where(torch.rand(256, generator=random) < 0.5, torch.arange(256), 255).to(DEVICE, torch.uint8)
     frame = random_frame(size, encoding, random)
     assert (drawing.paint(ids, colors) == plain.paint(ids, colors)).all()
     arguments = (ids, colors, kept, frame, RGB_CHANNELS[encoding], opacity)
@@ -155,7 +157,7 @@ def check_drawn(size: tuple[int, int], encoding: str, opacity: float, seed: int)
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_the_check_at_start_finds_no_difference(dtype: torch.dtype) -> None:
-    assert kernels._difference(kernels._kernels(), torch.device("cpu"), dtype) == ""
+    assert kernels._difference(kernels._kernels(), DEVICE, dtype) == ""
 
 
 @pytest.mark.parametrize("step", kernels.Steps._fields)
@@ -169,7 +171,7 @@ def test_the_check_at_start_finds_a_wrong_kernel(step: str) -> None:
         return result
 
     broken = kernels._kernels()._replace(**{step: wrong})
-    text = kernels._difference(broken, torch.device("cpu"), torch.float16)
+    text = kernels._difference(broken, DEVICE, torch.float16)
     assert text == f"its results for {step} are not those of PyTorch"
 
 
@@ -204,7 +206,7 @@ def test_separable_convolutions_are_those_of_pytorch(
     random = torch.Generator().manual_seed(seed)
 
     def values(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=random).half()
+        return torch.randn(shape, generator=random).half().to(DEVICE)
 
     x = values(images, inputs, *size).contiguous(memory_format=layout)
     depthwise, pointwise, bias = (
@@ -222,7 +224,7 @@ def test_separable_convolutions_are_those_of_pytorch(
     weights = separable.weights_of(depthwise, pointwise, bias)
     given_values = separable.separable(x, weights, stride, relu, added, tiling)
     assert given_values.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(given_values, expected.half(), rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(given_values, expected.half(), rtol=4e-3, atol=4e-3)
 
 
 # The network with the kernel in place of its separable convolutions
@@ -230,8 +232,8 @@ def test_separable_convolutions_are_those_of_pytorch(
 
 def test_a_fused_network_gives_the_same() -> None:
     """DFANet A with all its widths, each layer by another tiling."""
-    network = inference_form(lively_network(backbones=2))
-    images = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(1)).half()
+    network = inference_form(lively_network(backbones=2)).to(DEVICE)
+    images = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
     with torch.inference_mode():
         exact = network.coarse_logits(images.float())
         plain_logits = network.half().coarse_logits(images)
@@ -275,12 +277,12 @@ def times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
 
 def chosen() -> tuple[list[separable.Tiling | None], Tensor, Tensor]:
     """What each of two layers takes, and the network's result before and after."""
-    network = TwoLayers().half()
-    images = torch.randn(2, 3, 9, 7, generator=torch.Generator().manual_seed(1)).half()
+    network = TwoLayers().half().to(DEVICE)
+    images = torch.randn(2, 3, 9, 7, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
     with torch.inference_mode():
         expected = network.coarse_logits(images)
         fused.fuse(network)
-        fused.choose(network, images, StandIn(torch.device("cpu")).capture)
+        fused.choose(network, images, StandIn(DEVICE).capture)
         given_values = network.coarse_logits(images)
     taken = [next(iter(layer.tilings.values()), None) for layer in (network.first, network.second)]
     return taken, given_values, expected
@@ -290,7 +292,7 @@ def test_the_fastest_is_taken_and_remembered(times: Callable[..., None], monkeyp
     times(5, 4, 1, 3, 2)
     taken, given_values, expected = chosen()
     assert taken == [separable.TILINGS[1]] * 2
-    torch.testing.assert_close(given_values, expected, rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     monkeypatch.setattr(fused, "_measured", None)
     assert chosen()[0] == taken
     monkeypatch.setattr(fused, "_name", lambda device: "another GPU")
@@ -322,7 +324,7 @@ def test_kernels_that_fail_or_are_wrong_are_not_taken(
     times(2, 1)  # PyTorch and the last one are left
     taken, given_values, expected = chosen()
     assert taken == [separable.TILINGS[3]] * 2
-    torch.testing.assert_close(given_values, expected, rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert line.startswith("6 kernels for separable convolutions are not used; the first one: Shape(images=2, inputs=3")
     assert line.endswith("RuntimeError: out of resources")
