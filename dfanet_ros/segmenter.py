@@ -32,6 +32,7 @@ from dfanet_ros.style import Style
 
 DEFAULT_NETWORK = "dfanet"
 DEFAULT_WEIGHTS = {("dfanet", "xception_a"): "camvid", ("dfanet", "xception_b"): "camvid_b"}
+WARM_BATCHES = 8  # numbers of frames for which there is something to prepare
 
 
 class Segmentation(Protocol):
@@ -130,13 +131,20 @@ class Segmenter:
         return self._engine.logits(images)
 
     def warm_up(self, batch: int = 1) -> None:
-        """Run once on black frames, so that the first real frame does not wait for memory and kernels."""
+        """Run once on black frames, so that the first real frame does not wait for memory and kernels.
+
+        An engine that captures graphs has one for each number of frames: those of smaller batches come first.
+        """
         black = Frame(np.zeros((*self.input_size, 3), np.uint8))
-        for result in self.segment([black] * batch):
-            _ = result.label_map
+        smaller = range(1, min(batch, WARM_BATCHES + 1)) if isinstance(self._engine, CapturingEngine) else ()
+        for count in (*smaller, batch):
+            for result in self.segment([black] * count):
+                _ = result.label_map
 
     def close(self) -> None:
         """Give the network's memory back; the segmenter cannot be used any more."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # nothing may be running in that memory
         self._engine.close()
         del self._engine, self._pipeline
         if self.device.type == "cuda":

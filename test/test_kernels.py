@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import lively_network
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
@@ -19,7 +20,8 @@ from triton.runtime.jit import JITFunction
 
 from dfanet_ros import kernels
 from dfanet_ros.checkpoint import MEAN, STD
-from dfanet_ros.kernels import PLAIN, drawing, label_map, preprocess, separable, steps
+from dfanet_ros.kernels import PLAIN, drawing, fused, label_map, preprocess, separable, steps
+from dfanet_ros.network.inference import inference_form
 
 H100 = GPUTarget("cuda", 90, 32)
 
@@ -125,3 +127,18 @@ def test_separable_convolutions_compile_to_tensor_cores(tiling: separable.Tiling
         packed = separable.weights_of(*(each.half() for each in weights))
         separable.separable(x, packed, stride, True, added, tiling)
         assert "mma" in compiled[-1].asm["ptx"]
+
+
+def test_a_fused_network_is_one_kernel_for_each_separable_convolution(compiled: list[Any]) -> None:
+    """Compiled once for each kind of layer, whatever the size of its map."""
+    network = inference_form(lively_network(backbones=2)).half()
+    images = torch.zeros(1, 3, 96, 160, dtype=torch.float16)
+    fused.fuse(network)
+    with torch.inference_mode():
+        shapes = fused.shapes_of(network, images)
+        for layer, (shape,) in shapes.items():
+            layer.tilings[shape] = separable.TILINGS[1]
+        network.coarse_logits(images)
+    assert len(compiled) == len(shapes) == 2 * 3 * 14
+    kinds = {(s.inputs, s.outputs, s.stride, s.relu, s.added) for (s,) in shapes.values()}
+    assert len({id(kernel) for kernel in compiled}) == len(kinds)

@@ -103,7 +103,7 @@ def build_engine(
 
     This sets some of PyTorch for the whole process. On the CPU the number of its threads: to `threads` if PyTorch is
     the engine, else to one, for its threads and the engine's would be in each other's way. On CUDA that convolutions in
-    fp32 are just that (by default, TF32 keeps 10 bits of 23), and that cuDNN measures which of its kernels is fastest.
+    fp32 are just that: by default, TF32 keeps 10 bits of 23.
 
     Args:
         name: one of `ENGINES`, to which there is no objection.
@@ -117,7 +117,6 @@ def build_engine(
         set_num_threads(threads or default_threads(name))  # the engines look there
     else:
         torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.benchmark = True
     engine: Engine = _module(name).Engine(network, input_size, device, precision)
     if device.type == "cpu" and name != "torch":
         set_num_threads(1)

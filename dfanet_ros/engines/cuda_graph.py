@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from dfanet_ros.engines import Function
 from dfanet_ros.engines.torch import DTYPES
 from dfanet_ros.engines.torch import Engine as TorchEngine
 from dfanet_ros.kernels import PLAIN, reason, steps
@@ -56,12 +58,7 @@ class Engine:
         (logits,) = self._replayed(_alone, [images], _kind([images], None))
         return logits
 
-    def captured(
-        self,
-        function: Callable[[Sequence[Tensor], Callable[[Tensor], Tensor]], list[Tensor]],
-        inputs: Sequence[Tensor],
-        key: Hashable,
-    ) -> list[Tensor]:
+    def captured(self, function: Function, inputs: Sequence[Tensor], key: Hashable) -> list[Tensor]:
         """See `CapturingEngine`. What comes for the first time, or has not come for long, runs around `logits`.
 
         So frames that all have other sizes are not each waited for while a graph is captured that nobody needs again.
@@ -78,12 +75,7 @@ class Engine:
         self._engine.close()
 
     @torch.inference_mode()  # or the graph's memory could not be written to in some other mode
-    def _replayed(
-        self,
-        function: Callable[[Sequence[Tensor], Callable[[Tensor], Tensor]], list[Tensor]],
-        inputs: Sequence[Tensor],
-        kind: Hashable,
-    ) -> list[Tensor]:
+    def _replayed(self, function: Function, inputs: Sequence[Tensor], kind: Hashable) -> list[Tensor]:
         graph = self._graphs.get(kind)
         if graph is None:
             graph = self._capturer.capture(lambda static: function(static, self._network), inputs)
@@ -135,7 +127,7 @@ class Capturer:
         with torch.cuda.device(self._device):
             before = torch.cuda.current_stream()
             self._stream.wait_stream(before)
-            with torch.cuda.stream(self._stream):
+            with torch.cuda.stream(self._stream), _cudnn_measures():
                 for _ in range(WARM_UP_RUNS):
                     function(static)
                 graph = torch.cuda.CUDAGraph()
@@ -143,6 +135,17 @@ class Capturer:
                     outputs = function(static)
             before.wait_stream(self._stream)
         return Graph(graph.replay, static, outputs)
+
+
+@contextmanager
+def _cudnn_measures() -> Iterator[None]:
+    """Let cuDNN take the fastest of its kernels for each new convolution by trying them."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def _alone(images: Sequence[Tensor], network: Callable[[Tensor], Tensor]) -> list[Tensor]:

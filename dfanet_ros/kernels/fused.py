@@ -159,7 +159,7 @@ def _fastest(
     shape: Shape, dtype: torch.dtype, device: torch.device, capture: Capture, problems: list[str]
 ) -> Tiling | None:
     layer, x, added = _example(shape, dtype, device)
-    if not kernel.fits(x):
+    if not kernel.fits(x, shape.outputs):
         return None
     inputs = [x] if added is None else [x, added]
     ways: dict[Tiling | None, Graph] = {None: capture(lambda given: _repeated(layer, given), inputs)}

@@ -52,9 +52,9 @@ def weights_of(depthwise: Tensor, pointwise: Tensor, bias: Tensor) -> Weights:
     )
 
 
-def fits(x: Tensor) -> bool:
-    """Whether the kernel can read this map: within an image, it counts in 32 bits."""
-    return x[:1].numel() < 2**31 and len(x) < 2**16
+def fits(x: Tensor, outputs: int) -> bool:
+    """Whether the kernel can take this map, and give so many channels: within an image, it counts in 32 bits."""
+    return max(x.shape[1], outputs) * x.shape[2] * x.shape[3] < 2**31 and len(x) < 2**16
 
 
 def separable(x: Tensor, weights: Weights, stride: int, relu: bool, added: Tensor | None, tiling: Tiling) -> Tensor:
@@ -103,7 +103,8 @@ def separable(x: Tensor, weights: Weights, stride: int, relu: bool, added: Tenso
     return y.permute(0, 3, 1, 2)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+# A new map is not a new kernel; but that addresses are multiples of 16, it has to know.
+@triton.jit(do_not_specialize=["height", "width", "rows", "columns"])  # type: ignore[untyped-decorator]
 def _separable_kernel(  # type: ignore[no-untyped-def]
     x,
     depthwise,
@@ -115,7 +116,7 @@ def _separable_kernel(  # type: ignore[no-untyped-def]
     width,
     rows,
     columns,
-    # The numbers of channels are known to the compiler: it then reads as many at once as divide them.
+    # The compiler knows the numbers of channels, and has as many read at once as divide them.
     INPUTS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     STRIDE: tl.constexpr,
