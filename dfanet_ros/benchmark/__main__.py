@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +19,8 @@ from dfanet_ros.segmenter import resolve_device
 def main() -> None:
     """Measure and print; exit code 1 with a sentence if something cannot be measured."""
     arguments = _arguments()
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("dfanet_ros").setLevel(logging.INFO)
     try:
         if arguments.cameras > 1:
             segmenter, table = many_cameras.run(arguments)

@@ -27,6 +27,7 @@ from dfanet_ros.network.layers import Separable
 
 CALLS = 20  # in a graph that is timed: one alone would be lost in the time that a launch takes
 ROUNDS = 7
+LOG = logging.getLogger(__name__)
 
 Capture = Callable[[Callable[[Sequence[Tensor]], list[Tensor]], Sequence[Tensor]], Graph]  # see `Capturer.capture`
 
@@ -117,6 +118,11 @@ def choose(network: Network, images: Tensor, capture: Capture) -> None:
     tilings = {shape: tiling and Tiling(*tiling) for shape, tiling in zip(distinct, json.loads(stored), strict=True)}
     for layer, group in shapes.items():
         layer.tilings.update({shape: tiling for shape in group if (tiling := tilings[shape])})
+    taken = sum(tiling is not None for tiling in tilings.values())
+    LOG.info(
+        f"batch {len(images)}: of {len(distinct)} shapes of separable convolutions, {taken} are faster by a kernel of "
+        "this package than by PyTorch"
+    )
 
 
 def shapes_of(network: Network, images: Tensor) -> dict[FusedSeparable, list[Shape]]:
@@ -147,11 +153,8 @@ def _measured(
     """The fastest tiling for each shape, or None where PyTorch is faster."""
     problems: list[str] = []
     tilings = [_fastest(shape, dtype, device, capture, problems) for shape in shapes]
-    log = logging.getLogger(__name__)
     if problems:
-        log.warning(f"{len(problems)} kernels for separable convolutions are not used; the first one: {problems[0]}")
-    taken = sum(tiling is not None for tiling in tilings)
-    log.info(f"of {len(shapes)} shapes of separable convolutions, {taken} are faster by the kernel than by PyTorch")
+        LOG.warning(f"{len(problems)} kernels for separable convolutions are not used; the first one: {problems[0]}")
     return tilings
 
 
