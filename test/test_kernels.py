@@ -44,6 +44,22 @@ def test_kernels_compute_what_plain_pytorch_does(interpreted: bool) -> None:
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
+def test_without_triton_nothing_is_missed() -> None:
+    """On the CPU it is not even looked for."""
+    code = """
+import sys
+sys.modules["triton"] = None
+import numpy as np
+import dfanet_ros.benchmark.engines, dfanet_ros.engines.cuda_graph, dfanet_ros.kernels
+from dfanet_ros.frame import Frame
+from dfanet_ros.segmenter import load_segmenter
+segmenter = load_segmenter("camvid_b", input_size=(64, 96), device="cpu")
+print(segmenter.segment([Frame(np.zeros((64, 96, 3), np.uint8))])[0].label_map.shape, dfanet_ros.kernels.objection())
+"""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert finished.stdout == "(64, 96) it is not installed (pip install triton)\n", finished.stderr
+
+
 @CUDA
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.bfloat16], ids=str)
 def test_kernels_are_used_on_this_gpu(dtype: torch.dtype) -> None:
