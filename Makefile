@@ -65,7 +65,7 @@ clean: ## delete .venv, .venv-jazzy and everything that was built
 	done
 	@touch $@
 
-# torch: the user's own where there is one (a robot vendor's build for its GPU, say), unless it lies in a virtual
+# torch and its triton: the user's own where there are (a robot vendor's build for its GPU, say), unless in a virtual
 # environment, from which nothing can be shared. Else, without a GPU, the CPU build, for the one on PyPI brings gigabytes
 # of CUDA. Its index is asked for torch only; if that fails, so be it.
 .venv/base.stamp: constraints.txt
@@ -76,7 +76,7 @@ clean: ## delete .venv, .venv-jazzy and everything that was built
 	@echo "Making .venv with $$($(PYTHON) --version)."
 	@if $(PYTHON) -c '$(OWN_TORCH)' 2> /dev/null; then \
 	    $(PYTHON) -m venv --system-site-packages .venv; \
-	    sed '/^torch==/d' constraints.txt > .venv/constraints.txt; \
+	    sed '/^torch==/d; /^triton==/d' constraints.txt > .venv/constraints.txt; \
 	else \
 	    $(PYTHON) -m venv .venv; \
 	    cp constraints.txt .venv/constraints.txt; \

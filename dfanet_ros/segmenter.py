@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,16 +20,18 @@ from dfanet_ros.checkpoint import (
     shipped_weights,
 )
 from dfanet_ros.device import DevicePipeline
-from dfanet_ros.engines import build_engine, choose_engine
+from dfanet_ros.engines import CapturingEngine, build_engine, choose_engine
 from dfanet_ros.engines.torch import DTYPES
 from dfanet_ros.frame import Frame
 from dfanet_ros.host import HostPipeline
+from dfanet_ros.kernels.plain import Channels
 from dfanet_ros.network import AUTO, resolve_backbone
 from dfanet_ros.network.base import Network
 from dfanet_ros.style import Style
 
 DEFAULT_NETWORK = "dfanet"
 DEFAULT_WEIGHTS = {("dfanet", "xception_a"): "camvid", ("dfanet", "xception_b"): "camvid_b"}
+WARM_BATCHES = 8  # numbers of frames for which there is something to prepare
 
 
 class Segmentation(Protocol):
@@ -96,28 +99,49 @@ class Segmenter:
         if self.device.type == "cpu":
             self._pipeline = HostPipeline(info, self.input_size, network.logits_stride)
         else:
-            self._pipeline = DevicePipeline(info, self.input_size, network.logits_stride, self.device)
+            self._pipeline = DevicePipeline(
+                info, self.input_size, network.logits_stride, self.device, DTYPES[self.precision]
+            )
 
     @torch.inference_mode()
     def segment(self, frames: Sequence[Frame]) -> list[Segmentation]:
         """The frames (each of any size) as one batch; the results stand in the frames' order."""
         if not frames:
             return []
-        images = self._pipeline.prepare(frames)
-        return [*self._pipeline.finish(self.logits(images), frames)]
+        if isinstance(self._pipeline, HostPipeline):
+            return [*self._pipeline.finish(self.logits(self._pipeline.prepare(frames)), frames)]
+        pixels = self._pipeline.upload(frames)
+        logits, *label_maps = self.label(pixels, [frame.rgb_channels for frame in frames])
+        return [*self._pipeline.results(frames, pixels, logits, label_maps)]
+
+    @torch.inference_mode()
+    def label(self, pixels: Sequence[Tensor], channels: Sequence[Channels]) -> list[Tensor]:
+        """Frames that are on the GPU already to coarse logits and label maps there; see `DevicePipeline.label`."""
+        assert isinstance(self._pipeline, DevicePipeline)
+        function = partial(self._pipeline.label, channels=channels)
+        if isinstance(self._engine, CapturingEngine):
+            return self._engine.captured(function, pixels, key=tuple(channels))
+        return function(pixels, self._engine.logits)
 
     def logits(self, images: Tensor) -> Tensor:
         """The network alone: normalised (N, 3, H, W) float32, of the input size, to coarse logits."""
         return self._engine.logits(images)
 
     def warm_up(self, batch: int = 1) -> None:
-        """Run once on black frames, so that the first real frame does not wait for memory and kernels."""
+        """Run once on black frames, so that the first real frame does not wait for memory and kernels.
+
+        An engine that captures graphs has one for each number of frames: those of smaller batches come first.
+        """
         black = Frame(np.zeros((*self.input_size, 3), np.uint8))
-        for result in self.segment([black] * batch):
-            _ = result.label_map
+        smaller = range(1, min(batch, WARM_BATCHES + 1)) if isinstance(self._engine, CapturingEngine) else ()
+        for count in (*smaller, batch):
+            for result in self.segment([black] * count):
+                _ = result.label_map
 
     def close(self) -> None:
         """Give the network's memory back; the segmenter cannot be used any more."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # nothing may be running in that memory
         self._engine.close()
         del self._engine, self._pipeline
         if self.device.type == "cuda":

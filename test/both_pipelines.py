@@ -11,6 +11,7 @@ from dfanet_ros.checkpoint import WeightsInfo
 from dfanet_ros.device import DevicePipeline, DeviceSegmentation
 from dfanet_ros.frame import RGB_CHANNELS, Frame
 from dfanet_ros.host import HostPipeline, HostSegmentation
+from dfanet_ros.kernels import steps
 from dfanet_ros.label_set import CAMVID
 from dfanet_ros.network.layers import coarse_size
 from dfanet_ros.segmenter import Segmentation
@@ -48,19 +49,25 @@ def finished(
     results: list[list[Segmentation]] = [[*HostPipeline(INFO, input_size, stride).finish(logits, frames)]]
     for device in DEVICES:
         pipeline = DevicePipeline(INFO, input_size, stride, torch.device(device))
-        pipeline.prepare(frames)
-        results.append([*pipeline.finish(logits.to(device), frames)])
+        pixels, on_device = pipeline.upload(frames), logits.to(device)
+        _, *label_maps = pipeline.label(
+            pixels, lambda images, logits=on_device: logits, [frame.rgb_channels for frame in frames]
+        )
+        results.append([*pipeline.results(frames, pixels, on_device, label_maps)])
     return results
 
 
 def results_of(ids: NDArray[np.uint8], frame: Frame, style: Style) -> list[Segmentation]:
     """What each pipeline's result is for a label map that no network need have given."""
     logits, stride, input_size = torch.zeros(1, 1, 1), 4, (4, 4)
-    rgb = torch.from_numpy(frame.rgb().copy()).permute(2, 0, 1)
+    pixels, channels = torch.from_numpy(frame.pixels.copy()), frame.rgb_channels
     return [
         HostSegmentation(ids, logits, stride, input_size, frame, style),
         *(
-            DeviceSegmentation(torch.from_numpy(ids).to(d), logits.to(d), stride, input_size, rgb.to(d), style)
+            DeviceSegmentation(
+                *(torch.from_numpy(ids).to(d), logits.to(d), stride, input_size, pixels.to(d), channels, style),
+                steps(torch.device(d), logits.dtype),
+            )
             for d in DEVICES
         ),
     ]

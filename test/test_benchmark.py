@@ -14,12 +14,13 @@ import torch
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
+from conftest import lively_network
 from rclpy.subscription import Subscription
 from ros_harness import next_domain
 
-from dfanet_ros.benchmark.results import Measured, engine_table, node_table
+from dfanet_ros.benchmark.results import Measured, device_table, engine_table, node_table
 from dfanet_ros.benchmark.start import Started, table
-from dfanet_ros.benchmark.yardsticks import Work, Yardsticks, work_of
+from dfanet_ros.benchmark.yardsticks import KERNELS, Work, Yardsticks, work_of
 
 ROOT = Path(__file__).parents[1]
 needs_newer_rclpy = pytest.mark.skipif(
@@ -76,7 +77,29 @@ def test_ratios_are_to_pytorch_and_to_the_floor() -> None:
     other = Measured("w", "openvino", "bf16", (8, 8), 1, 2.0, [4.0], [5.0])
     rows = engine_table([reference, other]).splitlines()
     assert rows[2] == "| w | 8 x 8 | 1 | torch fp32 | 20.0 | 1.00 | 20.0 | 25.0 | 20 % |"
-    assert rows[3] == "| w | 8 x 8 | 1 | openvino bf16 | 4.0 | 0.20 | 2.0 | 5.0 | 20 % |"
+    assert rows[3] == "| w | 8 x 8 | 1 | openvino bf16 | 4.00 | 0.20 | 2.0 | 5.00 | 20 % |"
+
+
+def test_frames_a_second_on_a_gpu() -> None:
+    row = Measured("w", "cuda_graph", "fp16", (8, 8), 8, 0.4, [0.5], [5.0], [0.7, 1.0, 0.8])
+    on_cpu = Measured("w", "torch", "fp32", (8, 8), 8, 0.4, [0.5], [5.0])
+    assert device_table([row, on_cpu]).splitlines()[2:] == ["| w | 8 x 8 | 8 | cuda_graph fp16 | 0.800 | 10000 | 2.0 |"]
+
+
+def test_a_depthwise_convolution_goes_with_the_next_kernel() -> None:
+    """DFANet A: the stem, three separable convolutions in each of 42 blocks, 9 projections, and the decoder's."""
+    work = work_of(lively_network(), (64, 96))
+    assert work.kernels > 1 + 3 * 42 + 9
+    assert work.kernels < 200
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_the_floor_of_a_gpu_counts_kernels() -> None:
+    yardsticks = Yardsticks(torch.device("cuda"))
+    yardsticks.measure("fp16")
+    assert 1e-7 < yardsticks.seconds_per_kernel < 1e-4
+    kernels = 1000 * yardsticks.seconds_per_kernel
+    assert yardsticks.floor(Work(0, 0, 1000), 1, "fp16") == pytest.approx(1e3 * kernels)
 
 
 def test_the_floor_is_the_longer_of_arithmetic_and_memory() -> None:
@@ -90,14 +113,16 @@ def test_the_floor_is_the_longer_of_arithmetic_and_memory() -> None:
 
     work = work_of(OneLayer(), (8, 12))
     outputs = 5 * 4 * 6
-    assert work == (2 * outputs * 3 * 9, 3 * 8 * 12 + outputs + 5 * 3 * 9 + 5)
+    assert work == (2 * outputs * 3 * 9, 3 * 8 * 12 + outputs + 5 * 3 * 9 + 5, 1)
     yardsticks = Yardsticks(torch.device("cpu"))
     yardsticks.measure("fp32")
     rate, copied = yardsticks.operations_per_second("fp32"), yardsticks.bytes_per_second
     assert rate > 1e8 and copied > 1e8
     assert yardsticks.floor(Work(rate, 0), 2, "fp32") == pytest.approx(2000)
     assert yardsticks.floor(Work(0, copied), 3, "fp32") == pytest.approx(12000)
-    assert yardsticks.floor(Work(rate, copied), 1, "fp32") == pytest.approx(4000)
+    assert yardsticks.floor(Work(rate, copied, 100), 1, "fp32") == pytest.approx(4000), "no kernels on the CPU"
+    yardsticks.seconds["kernels"] = [KERNELS * 1e-2]
+    assert yardsticks.floor(Work(rate, copied, 100), 1, "fp32") == pytest.approx(5000)
 
 
 @needs_newer_rclpy

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from dfanet_ros.network import NETWORKS, build_network
 from dfanet_ros.network.base import Network
 from dfanet_ros.network.complexity import PAPER_ROWS, PaperRow, complexity
+from dfanet_ros.network.folded import FoldedBlock
 from dfanet_ros.network.inference import inference_form
 from dfanet_ros.network.layers import upsample
 from dfanet_ros.network.refinement import RefiningBlock
-from dfanet_ros.network.xception import CHANNELS, Block, FCAttention
+from dfanet_ros.network.xception import CHANNELS, FCAttention
 
 FAMILY = ["dfanet", "fast_scnn", "deeplabv3"]
 BUILDS = [(name, backbone) for name, entry in NETWORKS.items() for backbone in entry.backbones or ("",)]
@@ -201,7 +202,7 @@ def test_a_refining_block_needs_no_enlarged_maps(size: tuple[int, int]) -> None:
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
 
 
-def folded_blocks() -> list[Block]:
+def folded_blocks() -> list[FoldedBlock]:
     """The blocks of a refining backbone's enc2, with normalisation folded but not yet rewritten."""
     network = lively_network(backbone="xception_b").eval()
     encoder = network.backbones[1].enc2

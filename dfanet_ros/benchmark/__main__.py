@@ -7,6 +7,7 @@ with --stages what a frame costs before, in and after the network.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from dfanet_ros.benchmark import engines, many_cameras, one_camera, stages, start
 from dfanet_ros.benchmark.machine import machine
-from dfanet_ros.benchmark.results import draw, engine_table, node_table, write_json
+from dfanet_ros.benchmark.results import device_table, draw, engine_table, node_table, write_json
 from dfanet_ros.demo.node_process import NodeError
 from dfanet_ros.engines import ENGINES
 from dfanet_ros.segmenter import resolve_device
@@ -23,6 +24,8 @@ from dfanet_ros.segmenter import resolve_device
 def main() -> None:
     """Measure and print; exit code 1 with a sentence if something cannot be measured."""
     arguments = _arguments()
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("dfanet_ros").setLevel(logging.INFO)
     try:
         if arguments.cameras > 1:
             segmenter, table = many_cameras.run(arguments)
@@ -53,12 +56,21 @@ def _one_camera(arguments: argparse.Namespace) -> None:
     }
     for precision, rate in sorted(rates.items()):
         print(f"floor, {precision}: {rate / 1e9:.0f} GFLOP/s in a dense convolution", end=", ")
-    print(f"{yardsticks.bytes_per_second / 1e9:.0f} GB/s in a copy\n\n{engine_table(measured)}")
+    print(f"{yardsticks.bytes_per_second / 1e9:.0f} GB/s in a copy", end="")
+    if yardsticks.seconds_per_kernel:
+        print(f", {1e6 * yardsticks.seconds_per_kernel:.1f} us a kernel", end="")
+    print(f"\n\n{engine_table(measured)}")
+    if any(row.on_device for row in measured):
+        print(f"\n{device_table(measured)}")
     if arguments.node:
         print(f"\n{node_table(measured)}")
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        facts = {"operations_per_second": rates, "bytes_per_second": yardsticks.bytes_per_second}
+        facts = {
+            "operations_per_second": rates,
+            "bytes_per_second": yardsticks.bytes_per_second,
+            "seconds_per_kernel": yardsticks.seconds_per_kernel,
+        }
         write_json(arguments.out / "benchmark.json", _facts(arguments, here) | facts, measured)
         try:
             draw(arguments.out / "benchmark.png", measured, here)

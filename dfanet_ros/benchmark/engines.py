@@ -13,6 +13,7 @@ import torch
 
 from dfanet_ros import engines
 from dfanet_ros.benchmark.results import Measured, Size
+from dfanet_ros.benchmark.timing import seconds_of
 from dfanet_ros.benchmark.yardsticks import Yardsticks, work_of
 from dfanet_ros.checkpoint import load_checkpoint
 from dfanet_ros.frame import Frame
@@ -31,6 +32,7 @@ class Case(NamedTuple):
     times: list[float]
     call: Callable[[], object]
     threads: int  # of PyTorch, meanwhile
+    timer: Callable[[Callable[[], object]], list[float]]  # gives ms
 
 
 def measure(arguments: argparse.Namespace) -> tuple[list[Measured], Yardsticks]:
@@ -60,7 +62,7 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Measured], Yardsticks]:
             yardsticks.measure(precision)
         for case in cases:
             torch.set_num_threads(case.threads)
-            case.times.extend(timed(case.call))
+            case.times.extend(case.timer(case.call))
             time.sleep(PAUSE)
     for row in measured:
         row.floor = yardsticks.floor(works[row.weights, row.size], row.batch, row.precision)
@@ -101,13 +103,25 @@ def timed(call: Callable[[], object], calls: int = CALLS) -> list[float]:
     return times
 
 
+def queued(call: Callable[[], object], device: torch.device, calls: int = CALLS) -> list[float]:
+    """How long each of several calls takes on a GPU, in ms, while the next one is always waiting; see `seconds_of`."""
+    for _ in range(2):  # the second time, a graph is captured
+        call()
+    return [1e3 * seconds_of(call, device) for _ in range(calls)]
+
+
 def _cases(row: Measured, segmenter: Segmenter, frames: Sequence[Frame]) -> list[Case]:
     tensor = torch.randn(len(frames), 3, *row.size, device=segmenter.device)
     threads = engines.CORES if row.engine == "torch" else 1
-    return [
-        Case(row.network, partial(_run_network, segmenter, tensor), threads),
-        Case(row.segmenter, partial(_label_maps, segmenter, frames), threads),
+    cases = [
+        Case(row.network, partial(_run_network, segmenter, tensor), threads, timed),
+        Case(row.segmenter, partial(_label_maps, segmenter, frames), threads, timed),
     ]
+    if segmenter.device.type == "cuda":
+        pixels = [torch.from_numpy(frame.pixels).to(segmenter.device) for frame in frames]
+        label = partial(segmenter.label, pixels, [frame.rgb_channels for frame in frames])
+        cases.append(Case(row.on_device, label, threads, partial(queued, device=segmenter.device)))
+    return cases
 
 
 @torch.inference_mode()

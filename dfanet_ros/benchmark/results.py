@@ -21,6 +21,8 @@ class Measured:
         floor: that this machine cannot go below (see `yardsticks`).
         network: the network alone.
         segmenter: from frames of 720p to label maps of 720p.
+        on_device: from frames of 720p that are on the GPU to label maps there, while the next batch is always waiting;
+            empty on the CPU.
         frame: from one mask of the node to the next, while there is always a next frame; empty if not measured.
         latency: from a camera's stamp to the mask's publication; likewise.
     """
@@ -33,6 +35,7 @@ class Measured:
     floor: float = 0.0
     network: list[float] = field(default_factory=list)
     segmenter: list[float] = field(default_factory=list)
+    on_device: list[float] = field(default_factory=list)
     frame: list[float] = field(default_factory=list)
     latency: list[float] = field(default_factory=list)
 
@@ -64,9 +67,25 @@ def engine_table(measured: Sequence[Measured]) -> str:
         ratio = network / median(reference_of(measured, row).network)
         lines.append(
             f"| {row.weights} | {row.size[0]} x {row.size[1]} | {row.batch} | {row.name} | "
-            f"{network:.1f} | {ratio:.2f} | {network / row.floor:.1f} | "
-            f"{median(row.segmenter):.1f} | {row.outside:.0f} % |"
+            f"{_ms(network)} | {ratio:.2f} | {network / row.floor:.1f} | "
+            f"{_ms(median(row.segmenter))} | {row.outside:.0f} % |"
         )
+    return "\n".join(lines)
+
+
+def device_table(measured: Sequence[Measured]) -> str:
+    """On a GPU, without the way to it and back; the floor is the network's."""
+    lines = [
+        "| weights | input | batch | engine | frames on the GPU to label maps, ms | frames/s | x floor |",
+        "|---|---|---:|---|---:|---:|---:|",
+    ]
+    for row in measured:
+        if row.on_device:
+            time = median(row.on_device)
+            lines.append(
+                f"| {row.weights} | {row.size[0]} x {row.size[1]} | {row.batch} | {row.name} | "
+                f"{time:.3f} | {1e3 * row.batch / time:.0f} | {time / row.floor:.1f} |"
+            )
     return "\n".join(lines)
 
 
@@ -84,6 +103,11 @@ def node_table(measured: Sequence[Measured]) -> str:
                 f"{median(row.segmenter) / frame:.2f} | {median(row.latency):.1f} |"
             )
     return "\n".join(lines)
+
+
+def _ms(time: float) -> str:
+    """With three digits at least, for on a GPU a network may take less than a millisecond."""
+    return f"{time:.{1 + (time < 10) + (time < 1)}f}"
 
 
 def write_json(path: Path, facts: dict[str, Any], measured: Sequence[Any]) -> None:

@@ -5,9 +5,10 @@ Each module here is one engine, with a function `objection`, which says why it c
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, get_num_threads, set_num_threads
@@ -28,13 +29,32 @@ class Engine(Protocol):
     """A network, ready to run on one device in one precision."""
 
     def logits(self, images: Tensor) -> Tensor:
-        """Normalised (N, 3, H, W) float32 to coarse logits (N, classes, h, w), on the device.
+        """Normalised (N, 3, H, W) to coarse logits (N, classes, h, w), on the device.
 
-        The result is the caller's: the next call does not change it.
+        The images are float32, or on a GPU of the precision's type. The result is the caller's: the next call does not
+        change it.
         """
 
     def close(self) -> None:
         """Give the memory back; the engine cannot be used any more."""
+
+
+# Inputs and the network (normalised images to coarse logits) to outputs.
+Function = Callable[[Sequence[Tensor], Callable[[Tensor], Tensor]], list[Tensor]]
+
+
+@runtime_checkable
+class CapturingEngine(Engine, Protocol):
+    """An engine that can run what stands around the network together with it."""
+
+    def captured(self, function: Function, inputs: Sequence[Tensor], key: Hashable) -> list[Tensor]:
+        """What `function(inputs, network)` gives; the result is the caller's.
+
+        Args:
+            function: launches kernels on the device, and neither waits for it nor copies from the host.
+            inputs: on the device.
+            key: of all that the function depends on besides the inputs' shapes and types.
+        """
 
 
 @dataclass(frozen=True)
@@ -84,8 +104,9 @@ def build_engine(
 ) -> Engine:
     """The engine of this name for a network; may take seconds, the first time for these weights half a minute.
 
-    On the CPU, this sets the number of PyTorch's threads for the whole process: to `threads` if PyTorch is the engine,
-    else to one, for its threads and the engine's would be in each other's way.
+    This sets some of PyTorch for the whole process. On the CPU the number of its threads: to `threads` if PyTorch is
+    the engine, else to one, for its threads and the engine's would be in each other's way. On CUDA that convolutions in
+    fp32 are just that: by default, TF32 keeps 10 bits of 23.
 
     Args:
         name: one of `ENGINES`, to which there is no objection.
@@ -97,6 +118,8 @@ def build_engine(
     """
     if device.type == "cpu":
         set_num_threads(threads or default_threads(name))  # the engines look there
+    else:
+        torch.backends.cudnn.allow_tf32 = False
     given = network if name in KEPT_ON_DISK else inference_form(network)
     engine: Engine = _module(name).Engine(given, input_size, device, precision)
     if device.type == "cpu" and name != "torch":

@@ -23,12 +23,16 @@ class Engine:
     def __init__(self, network: Network, input_size: tuple[int, int], device: torch.device, precision: str) -> None:
         self._dtype = DTYPES[precision]
         converted = network.to(device, self._dtype)
-        self._network = converted.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its hints
+        self.network = converted.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its hints
 
     def logits(self, images: Tensor) -> Tensor:
         """Normalised images to coarse logits."""
-        return self._network.coarse_logits(images.to(self._dtype, memory_format=torch.channels_last))
+        return self.network.coarse_logits(self.converted(images))
+
+    def converted(self, images: Tensor) -> Tensor:
+        """Images as the network takes them."""
+        return images.to(self._dtype, memory_format=torch.channels_last)
 
     def close(self) -> None:
         """Give the memory back."""
-        del self._network
+        del self.network

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dfanet_ros.network.dfanet import Decoder, DFANet
-from dfanet_ros.network.layers import add, upsample
+from dfanet_ros.network.folded import FoldedBlock
+from dfanet_ros.network.layers import Separable, SeparableConvBN, add, upsample
 from dfanet_ros.network.refinement import RefiningBlock
 from dfanet_ros.network.xception import Backbone, Block, FCAttention, Features
 
@@ -79,7 +80,7 @@ def _avoid_large_maps(network: DFANet) -> None:
         if isinstance(backbone.aggregate, RefiningBlock):
             continue
         first, *rest = backbone.enc2
-        assert isinstance(first, Block)
+        assert isinstance(first, FoldedBlock)
         # They are called as what they replace.
         backbone.aggregate = RefiningBlock(first, coarse=network.auxiliary_channels[0])  # type: ignore[assignment]
         backbone.enc2 = nn.Sequential(*rest)  # type: ignore[assignment]
@@ -92,8 +93,14 @@ def _fold(module: nn.Module) -> None:
     for name, child in module.named_children():
         if isinstance(child, FCAttention):
             setattr(module, name, FoldedAttention(child))
-        else:
-            _fold(child)
+            continue
+        _fold(child)
+        if isinstance(child, SeparableConvBN):
+            depthwise, pointwise, *relu = child
+            assert isinstance(depthwise, nn.Conv2d) and isinstance(pointwise, nn.Conv2d)
+            setattr(module, name, Separable(depthwise, pointwise, relu=bool(relu)))
+        elif isinstance(child, Block):
+            setattr(module, name, FoldedBlock(child))
 
 
 def _fold_normalisation(module: nn.Module) -> None:

@@ -55,6 +55,27 @@ class SeparableConvBN(nn.Sequential):
         super().__init__(*layers)
 
 
+class Separable(nn.Module):
+    """A separable convolution whose normalisation is folded into its 1 x 1, to which something may be added.
+
+    Args:
+        depthwise: 3 x 3, without bias.
+        pointwise: 1 x 1, with bias.
+        relu: whether one follows.
+    """
+
+    def __init__(self, depthwise: nn.Conv2d, pointwise: nn.Conv2d, relu: bool) -> None:
+        super().__init__()
+        self.depthwise, self.pointwise, self.relu = depthwise, pointwise, relu
+
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        """(N, inputs, H, W), and what is added before the ReLU, of the result's shape."""
+        y: Tensor = self.pointwise(self.depthwise(x))
+        if added is not None:
+            y = y + added
+        return F.relu(y, inplace=True) if self.relu else y
+
+
 def pixel_classifier(channels: int, num_classes: int) -> nn.Conv2d:
     """A 1 x 1 convolution to logits that at first are small: all classes are about equally likely."""
     conv = nn.Conv2d(channels, num_classes, 1)

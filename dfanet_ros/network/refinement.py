@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfanet_ros.network.xception import Block
+from dfanet_ros.network.folded import EverySecond, FoldedBlock
+from dfanet_ros.network.layers import Separable
 
 # By output pixel (even, odd) and tap of the depthwise kernel (-1, 0, 1): the weights of the small map's pixels
 # (-1, 0, 1) in the enlarged pixel under the tap. Of four enlarged pixels, the even output's taps see the last one
@@ -31,23 +32,24 @@ class RefiningBlock(nn.Module):
     """The first block of a refining backbone; gives what the block gives, to rounding.
 
     Args:
-        block: with its normalisation folded into its convolutions.
+        block: that it takes the place of.
         coarse: channels of the attention output, which come first in the block's input.
     """
 
     sample: Tensor
 
-    def __init__(self, block: Block, coarse: int) -> None:
+    def __init__(self, block: FoldedBlock, coarse: int) -> None:
         super().__init__()
-        first, *rest = block.convs
-        assert isinstance(first, nn.Sequential) and isinstance(block.skip, nn.Sequential)
-        depthwise, pointwise, skip = (_convolution(layer) for layer in (first[0], first[1], block.skip[0]))
+        depthwise, pointwise = block.first.depthwise, block.first.pointwise
+        assert isinstance(block.skip, EverySecond)
+        skip = block.skip.conv
         self.around = _SmallDepthwise(depthwise.weight[:coarse, 0])
         self.mix = _pointwise(pointwise.weight[:, :coarse])
-        self.fine = nn.Sequential(_fine(depthwise, coarse), _pointwise(pointwise.weight[:, coarse:], pointwise.bias))
-        self.rest = nn.Sequential(nn.ReLU(), *rest)
+        fine = _fine(depthwise, coarse)
+        self.fine = Separable(fine, _pointwise(pointwise.weight[:, coarse:], pointwise.bias), relu=True)
+        self.second, self.last = block.second, block.last
         self.skip = _pointwise(skip.weight[:, :coarse])
-        self.skip_fine = _pointwise(skip.weight[:, coarse:], skip.bias)
+        self.skip_fine = EverySecond(skip.weight[:, coarse:])
         sampled = _TAPS[:, _UNDER]  # the enlarged pixels that a stride of 2 meets
         kernels = torch.einsum("yi,xj->yxij", sampled, sampled).reshape(4, 1, 3, 3)
         self.register_buffer("sample", kernels.repeat(self.skip.out_channels, 1, 1, 1))
@@ -55,10 +57,11 @@ class RefiningBlock(nn.Module):
     def forward(self, attention: Tensor, enc2: Tensor) -> Tensor:
         """(N, coarse, h, w) and (N, C, 4 h, 4 w) to (N, outputs, 2 h, 2 w)."""
         small = _with_edges(attention)
-        inner = self.fine(enc2) + self.around(small, self.mix)
+        inner = self.fine(enc2, self.around(small, self.mix))
         skip = self.skip(small)
         skip = F.pixel_shuffle(F.conv2d(skip, self.sample, groups=skip.shape[1]), 2)
-        return torch.relu(self.rest(inner) + skip + self.skip_fine(enc2[:, :, ::2, ::2]))
+        result: Tensor = self.last(self.second(inner), self.skip_fine(enc2) + skip)
+        return result
 
 
 class _SmallDepthwise(nn.Module):
@@ -112,11 +115,6 @@ def _with_edges(features: Tensor) -> Tensor:
     """
     features = torch.cat([features[:, :, :1], features, features[:, :, -1:]], 2)
     return torch.cat([features[:, :, :, :1], features, features[:, :, :, -1:]], 3)
-
-
-def _convolution(layer: nn.Module) -> nn.Conv2d:
-    assert isinstance(layer, nn.Conv2d)
-    return layer
 
 
 def _pointwise(weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:

@@ -1,0 +1,115 @@
+"""Frames to the network's input in one pass: a bilinear resize, normalisation, type and layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from dfanet_ros.kernels import plain
+from dfanet_ros.kernels.compiling import compiled_once
+from dfanet_ros.kernels.plain import Channels, Triple
+
+COLUMNS = 256  # of the result, that one program computes
+
+
+def prepare(
+    frames: Sequence[Tensor],
+    channels: Sequence[Channels],
+    size: tuple[int, int],
+    mean: Triple,
+    std: Triple,
+    dtype: torch.dtype,
+) -> Tensor:
+    """See `plain.prepare`, which does those frames that are smoothed while they shrink."""
+    images = torch.empty(len(frames), *size, 3, dtype=dtype, device=frames[0].device)
+    for frame, order, image in zip(frames, channels, images, strict=True):
+        if plain.shrinks((frame.shape[0], frame.shape[1]), size):
+            image.copy_(plain.prepare([frame], [order], size, mean, std, dtype)[0].permute(1, 2, 0))
+        else:
+            _resize(frame, order, mean, std, image)
+    return images.permute(0, 3, 1, 2)
+
+
+def _resize(frame: Tensor, channels: Channels, mean: Triple, std: Triple, image: Tensor) -> None:
+    """Write (H, W, C) uint8 of any strides into (h, w, 3) float, packed."""
+    rows, columns = image.shape[:2]
+    blocks = triton.cdiv(columns, COLUMNS)
+    with torch.cuda.device_of(frame):
+        _resize_kernel[(rows * blocks,)](
+            frame,
+            image,
+            frame.shape[0],
+            frame.shape[1],
+            *frame.stride(),
+            columns,
+            blocks,
+            frame.shape[0] / rows,
+            frame.shape[1] / columns,
+            *channels,
+            *(255 * value for value in mean),
+            *(1 / (255 * value) for value in std),
+            COLUMNS=COLUMNS,
+        )
+
+
+@compiled_once
+def _resize_kernel(  # type: ignore[no-untyped-def]
+    frame,
+    image,
+    height,
+    width,
+    row_stride,
+    column_stride,
+    channel_stride,
+    columns,
+    blocks,  # that a row is computed in
+    row_scale,
+    column_scale,
+    red,
+    green,
+    blue,
+    red_mean,
+    green_mean,
+    blue_mean,
+    red_factor,
+    green_factor,
+    blue_factor,
+    COLUMNS: tl.constexpr,
+):
+    row = tl.program_id(0) // blocks
+    column = (tl.program_id(0) % blocks) * COLUMNS + tl.arange(0, COLUMNS)
+    inside = column < columns
+    # As PyTorch has it: between the centres of pixels, from which nothing before the first one is seen.
+    y = tl.maximum((row + 0.5) * row_scale - 0.5, 0.0)
+    x = tl.maximum((column + 0.5) * column_scale - 0.5, 0.0)
+    top = tl.minimum(y.to(tl.int32), height - 1)
+    left = tl.minimum(x.to(tl.int32), width - 1)
+    below = y - top
+    right = x - left
+    first = frame + top.to(tl.int64) * row_stride
+    second = frame + tl.minimum(top + 1, height - 1).to(tl.int64) * row_stride
+    here = left.to(tl.int64) * column_stride
+    next = tl.minimum(left + 1, width - 1).to(tl.int64) * column_stride
+    image += (row.to(tl.int64) * columns + column) * 3
+    for n in tl.static_range(3):
+        if n == 0:
+            channel = red * channel_stride
+            mean, factor = red_mean, red_factor
+        elif n == 1:
+            channel = green * channel_stride
+            mean, factor = green_mean, green_factor
+        else:
+            channel = blue * channel_stride
+            mean, factor = blue_mean, blue_factor
+        top_left = tl.load(first + here + channel, mask=inside, other=0).to(tl.float32)
+        top_right = tl.load(first + next + channel, mask=inside, other=0).to(tl.float32)
+        bottom_left = tl.load(second + here + channel, mask=inside, other=0).to(tl.float32)
+        bottom_right = tl.load(second + next + channel, mask=inside, other=0).to(tl.float32)
+        upper = (1 - right) * top_left + right * top_right
+        lower = (1 - right) * bottom_left + right * bottom_right
+        value = ((1 - below) * upper + below * lower - mean) * factor
+        tl.store(image + n, value.to(image.dtype.element_ty), mask=inside)

@@ -1,0 +1,161 @@
+"""A separable convolution in one pass: depthwise 3 x 3, 1 x 1, bias, what is added to it, and ReLU.
+
+What stands between the two convolutions, which on small maps costs more to write and read than to compute, stays in
+the GPU's registers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+LEAST = 16  # rows and columns of what tensor cores multiply
+
+
+class Tiling(NamedTuple):
+    """How the work is cut into programs.
+
+    Attributes:
+        pixels: of the output in a program, a power of two from 16 on.
+        outputs: channels in a program at most, likewise; what the 1 x 1 needs is computed again for each part.
+        warps: of 32 threads each.
+    """
+
+    pixels: int
+    outputs: int
+    warps: int
+
+
+# From small maps, where only many small programs keep the GPU busy, to large ones. Compiled for sm_90, each takes less
+# than 255 registers with all the widths of DFANet A; 64 x 256 does not.
+TILINGS = (Tiling(16, 32, 2), Tiling(16, 64, 4), Tiling(32, 64, 4), Tiling(64, 128, 8))
+
+
+class Weights(NamedTuple):
+    """What the kernel reads, all of one type and packed."""
+
+    depthwise: Tensor  # (9, inputs)
+    pointwise: Tensor  # (inputs, outputs)
+    bias: Tensor  # (outputs,)
+
+
+def weights_of(depthwise: Tensor, pointwise: Tensor, bias: Tensor) -> Weights:
+    """Of the convolutions' weights, (inputs, 1, 3, 3), (outputs, inputs, 1, 1) and (outputs,)."""
+    return Weights(
+        depthwise.detach().reshape(-1, 9).t().contiguous(),
+        pointwise.detach().reshape(len(pointwise), -1).t().contiguous(),
+        bias.detach().contiguous(),
+    )
+
+
+def fits(x: Tensor, outputs: int) -> bool:
+    """Whether the kernel can take this map, and give so many channels: within an image, it counts in 32 bits."""
+    return max(x.shape[1], outputs) * x.shape[2] * x.shape[3] < 2**31 and len(x) < 2**16
+
+
+def separable(x: Tensor, weights: Weights, stride: int, relu: bool, added: Tensor | None, tiling: Tiling) -> Tensor:
+    """Both convolutions with bias, plus `added`, then ReLU if wanted; sums are float32.
+
+    Args:
+        x: (N, inputs, H, W) of float16 or bfloat16, to which `fits` applies; read in channels_last.
+        weights: of the same type.
+        stride: of the depthwise convolution, 1 or 2; its padding is 1.
+        relu: whether it ends with one.
+        added: of the result's shape and type, or None.
+        tiling: how the work is cut; the result does not depend on it.
+
+    Returns:
+        (N, outputs, ceil(H / stride), ceil(W / stride)) of x's type in channels_last.
+    """
+    x = x.contiguous(memory_format=torch.channels_last)
+    images, inputs, height, width = x.shape
+    outputs = weights.pointwise.shape[1]
+    rows, columns = -(-height // stride), -(-width // stride)
+    y = torch.empty(images, rows, columns, outputs, dtype=x.dtype, device=x.device)
+    if added is not None:
+        added = added.contiguous(memory_format=torch.channels_last)
+    part = min(tiling.outputs, max(LEAST, triton.next_power_of_2(outputs)))
+    with torch.cuda.device_of(x):
+        _separable_kernel[(triton.cdiv(rows * columns, tiling.pixels), triton.cdiv(outputs, part), images)](
+            x,
+            *weights,
+            y if added is None else added,
+            y,
+            height,
+            width,
+            rows,
+            columns,
+            INPUTS=inputs,
+            OUTPUTS=outputs,
+            STRIDE=stride,
+            ADD=added is not None,
+            RELU=relu,
+            PIXELS=tiling.pixels,
+            PART_IN=LEAST if inputs <= LEAST else 2 * LEAST,
+            PART_OUT=part,
+            num_warps=tiling.warps,
+            num_stages=1,  # more would keep several parts' pixels in shared memory, and fewer programs would fit
+        )
+    return y.permute(0, 3, 1, 2)
+
+
+# A new map is not a new kernel; but that addresses are multiples of 16, it has to know.
+@triton.jit(do_not_specialize=["height", "width", "rows", "columns"])  # type: ignore[untyped-decorator]
+def _separable_kernel(  # type: ignore[no-untyped-def]
+    x,
+    depthwise,
+    pointwise,
+    bias,
+    added,
+    y,
+    height,
+    width,
+    rows,
+    columns,
+    # The compiler knows the numbers of channels, and has as many read at once as divide them.
+    INPUTS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    STRIDE: tl.constexpr,
+    ADD: tl.constexpr,
+    RELU: tl.constexpr,
+    PIXELS: tl.constexpr,
+    PART_IN: tl.constexpr,
+    PART_OUT: tl.constexpr,
+):
+    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    out = tl.program_id(1) * PART_OUT + tl.arange(0, PART_OUT)
+    image = tl.program_id(2).to(tl.int64)
+    row = pixel // columns
+    column = pixel % columns
+    inside = pixel < rows * columns
+    wanted = out < OUTPUTS
+    x += image * height * width * INPUTS
+    total = tl.zeros((PIXELS, PART_OUT), tl.float32)
+    for first in range(0, INPUTS, PART_IN):
+        channel = first + tl.arange(0, PART_IN)
+        there = channel < INPUTS
+        sums = tl.zeros((PIXELS, PART_IN), tl.float32)
+        for tap in tl.static_range(9):
+            above = row * STRIDE + (tap // 3 - 1)
+            beside = column * STRIDE + (tap % 3 - 1)
+            seen = inside & (above >= 0) & (above < height) & (beside >= 0) & (beside < width)
+            place = (above * width + beside) * INPUTS
+            values = tl.load(x + place[:, None] + channel[None, :], mask=seen[:, None] & there[None, :], other=0.0)
+            factor = tl.load(depthwise + tap * INPUTS + channel, mask=there, other=0.0)
+            sums += values.to(tl.float32) * factor.to(tl.float32)[None, :]
+        mix = tl.load(
+            pointwise + channel[:, None] * OUTPUTS + out[None, :], mask=there[:, None] & wanted[None, :], other=0.0
+        )
+        total = tl.dot(sums.to(mix.dtype), mix, total)
+    total += tl.load(bias + out, mask=wanted, other=0.0).to(tl.float32)[None, :]
+    place = image * rows * columns * OUTPUTS + (pixel[:, None] * OUTPUTS + out[None, :])
+    mask = inside[:, None] & wanted[None, :]
+    if ADD:
+        total += tl.load(added + place, mask=mask, other=0.0).to(tl.float32)
+    if RELU:
+        total = tl.maximum(total, 0.0)
+    tl.store(y + place, total.to(y.dtype.element_ty), mask=mask)

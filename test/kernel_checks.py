@@ -1,0 +1,330 @@
+"""The Triton kernels against plain PyTorch: on a GPU, or with TRITON_INTERPRET=1 on the CPU by Triton's interpreter.
+
+See test_kernels.py, which runs this in a process of its own: one is interpreted from its first import of Triton on, or
+not at all.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+import triton
+from conftest import lively_network
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_cuda_graph import StandIn
+from torch import Tensor
+
+from dfanet_ros import kernels
+from dfanet_ros.checkpoint import MEAN, STD
+from dfanet_ros.frame import RGB_CHANNELS
+from dfanet_ros.kernels import drawing, fused, label_map, plain, preprocess, separable
+from dfanet_ros.network.inference import inference_form
+from dfanet_ros.network.layers import Separable, coarse_size
+
+DEVICE = torch.device("cpu" if triton.knobs.runtime.interpret else "cuda")
+torch.backends.cudnn.allow_tf32 = False  # as `build_engine` has it
+
+few = settings(max_examples=10, deadline=None, derandomize=True)
+sizes = st.tuples(st.integers(1, 12), st.integers(1, 20))
+seeds = st.integers(0, 999)
+CHANNELS = {"mono8": 1, "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}
+
+
+def random_frame(size: tuple[int, int], encoding: str, random: torch.Generator) -> Tensor:
+    """(H, W, C) uint8 in padded rows."""
+    pixels = torch.randint(0, 256, (size[0], size[1] + 3, CHANNELS[encoding]), generator=random, dtype=torch.uint8)
+    return pixels.to(DEVICE)[:, : size[1]]
+
+
+# Frames to the network's input
+
+
+def check_prepared(
+    frames: list[Tensor], encodings: list[str], size: tuple[int, int], dtype: torch.dtype, atol: float = 3e-5
+) -> None:
+    arguments = (frames, [RGB_CHANNELS[encoding] for encoding in encodings], size, MEAN, STD, dtype)
+    images, expected = preprocess.prepare(*arguments), plain.prepare(*arguments)
+    assert images.shape == expected.shape == (len(frames), 3, *size)
+    assert images.dtype == expected.dtype == dtype
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(images, expected, rtol=1e-3 if dtype == torch.float16 else 0, atol=atol)
+
+
+@few
+@given(
+    frames=st.lists(st.tuples(sizes, st.sampled_from(sorted(CHANNELS))), min_size=1, max_size=2), size=sizes, seed=seeds
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_frames_are_prepared(
+    dtype: torch.dtype, frames: list[tuple[tuple[int, int], str]], size: tuple[int, int], seed: int
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    pixels = [random_frame(given_size, encoding, random) for given_size, encoding in frames]
+    check_prepared(pixels, [encoding for _, encoding in frames], size, dtype)
+
+
+def test_wide_flipped_and_much_larger_frames_are_prepared() -> None:
+    random = torch.Generator().manual_seed(1)
+    wide = random_frame((2, 700), "bgr8", random)
+    transposed = random_frame((300, 3), "rgba8", random).transpose(0, 1)
+    large = random_frame((9, 1500), "rgb8", random)  # smoothed, by PyTorch
+    check_prepared([wide, transposed, large], ["bgr8", "rgba8", "rgb8"], (3, 600), torch.float32, 2e-4)
+
+
+# Logits to label maps
+
+
+def on_edges(count: int, target: int) -> Tensor:
+    """Which of `target` pixels' centres lie on an edge between two of `count`: either is the nearest."""
+    return ((2 * torch.arange(target, device=DEVICE) + 1) * count) % (2 * target) == 0
+
+
+@few
+@given(
+    classes=st.integers(1, 7),
+    input_size=st.tuples(st.integers(1, 30), st.integers(1, 40)),
+    frames=st.lists(sizes, min_size=1, max_size=2),
+    same=st.booleans(),
+    stride=st.sampled_from([2, 4, 8, 16]),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+    seed=seeds,
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_label_maps_are_exact(
+    dtype: torch.dtype,
+    classes: int,
+    input_size: tuple[int, int],
+    frames: list[tuple[int, int]],
+    same: bool,
+    stride: int,
+    layout: torch.memory_format,
+    seed: int,
+) -> None:
+    """Whole logits and weights with few bits: nothing is rounded, and equal ones are as frequent as can be."""
+    frames = [frames[0]] * len(frames) if same else frames
+    rows, columns = coarse_size(*input_size, stride)
+    random = torch.Generator().manual_seed(seed)
+    logits = torch.randint(-3, 4, (len(frames), classes, rows + 1, columns + 1), generator=random).to(DEVICE, dtype)
+    logits = logits.contiguous(memory_format=layout)[:, :, :rows, :columns]  # cut, as networks' logits are
+    given_maps = label_map.label_maps(logits, stride, input_size, frames)
+    expected = plain.label_maps(logits, stride, input_size, frames)
+    for ids, other, size in zip(given_maps, expected, frames, strict=True):
+        assert ids.shape == other.shape == size and ids.dtype == torch.uint8
+        edges = on_edges(input_size[0], size[0])[:, None] | on_edges(input_size[1], size[1])
+        assert ((ids == other) | edges).all()
+
+
+def test_wide_label_maps_of_many_classes_are_exact() -> None:
+    logits = torch.randint(-9, 9, (1, 171, 1, 70), generator=torch.Generator().manual_seed(1)).to(DEVICE).float()
+    arguments = (logits, 4, (4, 280), [(4, 280)])
+    assert (label_map.label_maps(*arguments)[0] == plain.label_maps(*arguments)[0]).all()
+
+
+# Ids to colours
+
+
+@few
+@given(
+    size=sizes,
+    encoding=st.sampled_from(sorted(CHANNELS)),
+    opacity=st.integers(0, 256).map(lambda parts: parts / 256),
+    seed=seeds,
+)
+def test_colors_and_overlays_are_exact(size: tuple[int, int], encoding: str, opacity: float, seed: int) -> None:
+    check_drawn(size, encoding, opacity, seed)
+
+
+def test_wide_overlays_are_exact() -> None:
+    check_drawn((2, 520), "bgr8", 0.5, 0)
+
+
+def check_drawn(size: tuple[int, int], encoding: str, opacity: float, seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    ids = torch.randint(0, 256, size, generator=random, dtype=torch.uint8).to(DEVICE)
+    colors = torch.randint(0, 256, (256, 3), generator=random, dtype=torch.uint8).to(DEVICE)
+    kept = torch.where(torch.rand(256, generator=random) < 0.5, torch.arange(256), 255).to(DEVICE, torch.uint8)
+    frame = random_frame(size, encoding, random)
+    assert (drawing.paint(ids, colors) == plain.paint(ids, colors)).all()
+    arguments = (ids, colors, kept, frame, RGB_CHANNELS[encoding], opacity)
+    assert (drawing.overlay(*arguments) == plain.overlay(*arguments)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_the_check_at_start_finds_no_difference(dtype: torch.dtype) -> None:
+    assert kernels._difference(kernels._kernels(), DEVICE, dtype) == ""
+
+
+@pytest.mark.parametrize("step", kernels.Steps._fields)
+def test_the_check_at_start_finds_a_wrong_kernel(step: str) -> None:
+    right = getattr(kernels._kernels(), step)
+
+    def wrong(*arguments: object) -> Tensor | list[Tensor]:
+        result = right(*arguments)
+        for each in result if isinstance(result, list) else [result]:
+            each[..., -1] += 1
+        return result
+
+    broken = kernels._kernels()._replace(**{step: wrong})
+    text = kernels._difference(broken, DEVICE, torch.float16)
+    assert text == f"its results for {step} are not those of PyTorch"
+
+
+# Separable convolutions
+
+
+@few
+@given(
+    images=st.integers(1, 3),
+    inputs=st.integers(1, 70),
+    outputs=st.integers(1, 70),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    stride=st.sampled_from([1, 2]),
+    relu=st.booleans(),
+    add=st.booleans(),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+    seed=seeds,
+)
+@pytest.mark.parametrize("tiling", separable.TILINGS, ids=str)
+def test_separable_convolutions_are_those_of_pytorch(
+    tiling: separable.Tiling,
+    images: int,
+    inputs: int,
+    outputs: int,
+    size: tuple[int, int],
+    stride: int,
+    relu: bool,
+    add: bool,
+    layout: torch.memory_format,
+    seed: int,
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+
+    def values(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=random).half().to(DEVICE)
+
+    x = values(images, inputs, *size).contiguous(memory_format=layout)
+    depthwise, pointwise, bias = (
+        values(inputs, 1, 3, 3) / 3,
+        values(outputs, inputs, 1, 1) / inputs**0.5,
+        values(outputs),
+    )
+    between = F.conv2d(x.float(), depthwise.float(), None, stride, 1, groups=inputs).half()
+    expected = F.conv2d(between.float(), pointwise.float(), bias.float())
+    added = values(*expected.shape) if add else None
+    if added is not None:
+        expected = expected + added.float()
+    if relu:
+        expected = expected.relu()
+    weights = separable.weights_of(depthwise, pointwise, bias)
+    given_values = separable.separable(x, weights, stride, relu, added, tiling)
+    assert given_values.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(given_values, expected.half(), rtol=4e-3, atol=4e-3)
+
+
+# The network with the kernel in place of its separable convolutions
+
+
+def test_a_fused_network_gives_the_same() -> None:
+    """DFANet A with all its widths, each layer by another tiling."""
+    network = inference_form(lively_network(backbones=2)).to(DEVICE)
+    images = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
+    with torch.inference_mode():
+        exact = network.coarse_logits(images.float())
+        plain_logits = network.half().coarse_logits(images)
+        fused.fuse(network)
+        shapes = fused.shapes_of(network, images)
+        assert len(shapes) == 2 * 3 * 14
+        for number, (layer, (shape,)) in enumerate(shapes.items()):
+            layer.tilings[shape] = separable.TILINGS[number % len(separable.TILINGS)]
+        fused_logits = network.coarse_logits(images)
+    assert not torch.equal(fused_logits, plain_logits)
+    assert (fused_logits - exact).norm() <= 1.2 * (plain_logits - exact).norm(), "no more than half precision takes"
+
+
+class TwoLayers(torch.nn.Module):
+    """As small as a network can be; the second layer adds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        for name, stride in (("first", 2), ("second", 1)):
+            depthwise = torch.nn.Conv2d(3, 3, 3, stride, padding=1, groups=3, bias=False)
+            setattr(self, name, Separable(depthwise, torch.nn.Conv2d(3, 3, 1), relu=True))
+
+    def coarse_logits(self, images: Tensor) -> Tensor:
+        y = self.first(images)
+        return self.second(y, y)
+
+
+@pytest.fixture
+def times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A new cache, and times of PyTorch and of each tiling in place of measured ones."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(fused, "CALLS", 1)
+
+    def be(*seconds: float) -> None:
+        endless = itertools.cycle(seconds)
+        monkeypatch.setattr(fused, "_seconds", lambda graph, device: next(endless))
+
+    return be
+
+
+def chosen() -> tuple[list[separable.Tiling | None], Tensor, Tensor]:
+    """What each of two layers takes, and the network's result before and after."""
+    network = TwoLayers().half().to(DEVICE)
+    images = torch.randn(2, 3, 9, 7, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
+    with torch.inference_mode():
+        expected = network.coarse_logits(images)
+        fused.fuse(network)
+        fused.choose(network, images, StandIn(DEVICE).capture)
+        given_values = network.coarse_logits(images)
+    taken = [next(iter(layer.tilings.values()), None) for layer in (network.first, network.second)]
+    return taken, given_values, expected
+
+
+def test_the_fastest_is_taken_and_remembered(times: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    times(5, 4, 1, 3, 2)
+    taken, given_values, expected = chosen()
+    assert taken == [separable.TILINGS[1]] * 2
+    torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
+    monkeypatch.setattr(fused, "_measured", None)
+    assert chosen()[0] == taken
+    monkeypatch.setattr(fused, "_name", lambda device: "another GPU")
+    with pytest.raises(TypeError):
+        chosen()
+
+
+def test_pytorch_is_kept_where_it_is_faster(times: Callable[..., None]) -> None:
+    times(1, 2, 2, 2, 2)
+    taken, given_values, expected = chosen()
+    assert taken == [None, None]
+    assert torch.equal(given_values, expected)
+
+
+def test_kernels_that_fail_or_are_wrong_are_not_taken(
+    times: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = separable.separable
+
+    def broken(
+        x: Tensor, weights: separable.Weights, stride: int, relu: bool, added: Tensor | None, tiling: object
+    ) -> Tensor:
+        if tiling == separable.TILINGS[0]:
+            raise RuntimeError("out of resources\nat line 3")
+        y = real(x, weights, stride, relu, added, tiling)
+        return y + 1 if tiling in separable.TILINGS[1:3] else y
+
+    monkeypatch.setattr(separable, "separable", broken)
+    times(2, 1)  # PyTorch and the last one are left
+    taken, given_values, expected = chosen()
+    assert taken == [separable.TILINGS[3]] * 2
+    torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith("6 kernels for separable convolutions are not used; the first one: Shape(images=2, inputs=3")
+    assert line.endswith("RuntimeError: out of resources")

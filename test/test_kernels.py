@@ -1,0 +1,160 @@
+"""The Triton kernels: what they compute, on the CPU by Triton's interpreter, and that they compile for an H100."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import lively_network
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+from dfanet_ros import kernels
+from dfanet_ros.checkpoint import MEAN, STD
+from dfanet_ros.kernels import PLAIN, drawing, fused, label_map, preprocess, separable, steps
+from dfanet_ros.network.inference import inference_form
+
+H100 = GPUTarget("cuda", 90, 32)
+
+
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+@pytest.mark.parametrize("interpreted", [True, pytest.param(False, marks=CUDA)], ids=["interpreted", "cuda"])
+def test_kernels_compute_what_plain_pytorch_does(interpreted: bool) -> None:
+    file = Path(__file__).with_name("kernel_checks.py")
+    finished = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
+        cwd=file.parents[1],
+        # One thread: two wait for each other on a busy machine.
+        env=os.environ | {"TRITON_INTERPRET": str(int(interpreted)), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def test_without_triton_nothing_is_missed() -> None:
+    """On the CPU it is not even looked for."""
+    code = """
+import sys
+sys.modules["triton"] = None
+import numpy as np
+import dfanet_ros.benchmark.engines, dfanet_ros.engines.cuda_graph, dfanet_ros.kernels
+from dfanet_ros.frame import Frame
+from dfanet_ros.segmenter import load_segmenter
+segmenter = load_segmenter("camvid_b", input_size=(64, 96), device="cpu")
+print(segmenter.segment([Frame(np.zeros((64, 96, 3), np.uint8))])[0].label_map.shape, dfanet_ros.kernels.objection())
+"""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert finished.stdout == "(64, 96) it is not installed (pip install triton)\n", finished.stderr
+
+
+@CUDA
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.bfloat16], ids=str)
+def test_kernels_are_used_on_this_gpu(dtype: torch.dtype) -> None:
+    assert steps(torch.device("cuda"), dtype) is not PLAIN
+
+
+def test_on_the_cpu_there_is_plain_pytorch() -> None:
+    assert steps(torch.device("cpu"), torch.float32) is PLAIN
+
+
+@pytest.mark.parametrize("problem", ["it is not installed (pip install triton)", ""])
+def test_what_keeps_kernels_from_working_is_said_once(
+    problem: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a machine without Triton, or without a GPU that works."""
+    monkeypatch.setattr(kernels, "objection", lambda: problem)
+    if not problem and torch.cuda.is_available():
+        pytest.skip("here the kernels work")
+    steps.cache_clear()
+    assert [steps(torch.device("cuda"), torch.float16) for _ in range(3)] == [PLAIN] * 3
+    steps.cache_clear()
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("frames are prepared and drawn on cuda without Triton: ")
+    assert problem in line and "\n" not in line
+
+
+class NoGPU:
+    """In place of Triton's driver: kernels are compiled for an H100, as if there were one."""
+
+    def get_current_target(self) -> GPUTarget:
+        return H100
+
+    def get_current_device(self) -> int:
+        return -1  # no device's: Triton keeps what it compiled by device
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+@pytest.fixture
+def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Kernels that are called are compiled and not run; they are added to this list."""
+    kernels: list[Any] = []
+    run = JITFunction.run
+
+    def compile_only(self: Any, *args: Any, grid: tuple[int, ...], warmup: bool, **options: Any) -> None:
+        assert all(count > 0 for count in grid)
+        kernels.append(run(self, *args, grid=grid, warmup=True, **options))
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(driver, "_active", NoGPU())
+    monkeypatch.setattr(JITFunction, "run", compile_only)
+    return kernels
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.bfloat16], ids=str)
+def test_kernels_for_frames_are_compiled_once_for_all_frames(dtype: torch.dtype, compiled: list[Any]) -> None:
+    """Whatever the sizes, strides, channels and addresses."""
+    for size in ((720, 1280), (1, 1), (33, 17)):
+        frames = [torch.zeros(*size, channels + 1, dtype=torch.uint8)[:, :, 1:] for channels in (1, 3, 4)]
+        ids, table = frames[0][:, :, 0], torch.zeros(3 * 256 + 1, dtype=torch.uint8)
+        colors, kept = table[1:].view(256, 3), table[1:257]
+        logits = torch.zeros(3 * 19 + 1, 9, 9, dtype=dtype)[1:].view(3, 19, 9, 9)
+        for input_size in ((512, 1024), (35, 33)):
+            preprocess.prepare(frames, [(0, 0, 0), (2, 1, 0), (0, 1, 2)], input_size, MEAN, STD, dtype)
+        label_map.label_maps(logits, 4, (36, 36), [size] * 3)
+        label_map.label_maps(logits[:, :1, :1, :1], 4, (4, 4), [size, (7, 1), (16, 16)])
+        drawing.paint(ids, colors)
+        drawing.overlay(ids, colors, kept, frames[1], (2, 1, 0), 0.5)
+        drawing.overlay(ids, colors, kept, frames[2], (0, 1, 2), 1)
+    assert len({id(kernel) for kernel in compiled}) == 4
+    assert all("cubin" in kernel.asm for kernel in compiled)
+
+
+@pytest.mark.parametrize("tiling", separable.TILINGS, ids=str)
+def test_separable_convolutions_compile_to_tensor_cores(tiling: separable.Tiling, compiled: list[Any]) -> None:
+    for inputs, outputs, stride, add in ((8, 12, 2, False), (12, 48, 1, True), (48, 192, 1, True), (288, 48, 2, False)):
+        x = torch.zeros(2, inputs, 6, 9, dtype=torch.float16)
+        added = torch.zeros(2, outputs, 6, 9, dtype=torch.float16) if add else None
+        weights = (torch.zeros(inputs, 1, 3, 3), torch.zeros(outputs, inputs, 1, 1), torch.zeros(outputs))
+        packed = separable.weights_of(*(each.half() for each in weights))
+        separable.separable(x, packed, stride, True, added, tiling)
+        assert "mma" in compiled[-1].asm["ptx"]
+
+
+def test_a_fused_network_is_one_kernel_for_each_separable_convolution(compiled: list[Any]) -> None:
+    """Compiled once for each kind of layer, whatever the size of its map."""
+    network = inference_form(lively_network(backbones=2)).half()
+    images = torch.zeros(1, 3, 96, 160, dtype=torch.float16)
+    fused.fuse(network)
+    with torch.inference_mode():
+        shapes = fused.shapes_of(network, images)
+        for layer, (shape,) in shapes.items():
+            layer.tilings[shape] = separable.TILINGS[1]
+        network.coarse_logits(images)
+    assert len(compiled) == len(shapes) == 2 * 3 * 14
+    kinds = {(s.inputs, s.outputs, s.stride, s.relu, s.added) for (s,) in shapes.values()}
+    assert len({id(kernel) for kernel in compiled}) == len(kinds)
