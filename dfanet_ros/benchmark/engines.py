@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from dfanet_ros.benchmark.timing import seconds_of
 from dfanet_ros.benchmark.yardsticks import Yardsticks, work_of
 from dfanet_ros.checkpoint import load_checkpoint
 from dfanet_ros.frame import Frame
+from dfanet_ros.network.base import Network
 from dfanet_ros.segmenter import Segmenter, find_weights, resolve_device
 from dfanet_ros.street_scenes import StreetScenes
 
@@ -48,11 +50,13 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Measured], Yardsticks]:
         network, info = load_checkpoint(find_weights(name))
         for size in arguments.sizes:
             works[name, size] = work_of(network, size)
+            eager = {batch: _eager(network, size, batch, device) for batch in arguments.batches}
+            cases += eager.values()
             for engine, precision in chosen:
                 print(f"preparing {engine} {precision}, {name}, {size[0]} x {size[1]}", file=sys.stderr)
                 segmenter = Segmenter(network, info, size, str(device), precision, engine, engines.CORES)
                 for batch in arguments.batches:
-                    row = Measured(name, engine, precision, size, batch)
+                    row = Measured(name, engine, precision, size, batch, eager=eager[batch].times)
                     measured.append(row)
                     cases += _cases(row, segmenter, frames[:batch])
     for number in range(1, arguments.rounds + 1):
@@ -110,11 +114,18 @@ def queued(call: Callable[[], object], device: torch.device, calls: int = CALLS)
     return [1e3 * seconds_of(call, device) for _ in range(calls)]
 
 
+def _eager(network: Network, size: Size, batch: int, device: torch.device) -> Case:
+    """The network as it was trained: what one has before one does anything for speed."""
+    module = copy.deepcopy(network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.randn(batch, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
+    return Case([], partial(_run, module, images), engines.CORES, timed)
+
+
 def _cases(row: Measured, segmenter: Segmenter, frames: Sequence[Frame]) -> list[Case]:
     tensor = torch.randn(len(frames), 3, *row.size, device=segmenter.device)
     threads = engines.CORES if row.engine == "torch" else 1
     cases = [
-        Case(row.network, partial(_run_network, segmenter, tensor), threads, timed),
+        Case(row.network, partial(_run, segmenter.logits, tensor), threads, timed),
         Case(row.segmenter, partial(_label_maps, segmenter, frames), threads, timed),
     ]
     if segmenter.device.type == "cuda":
@@ -125,9 +136,9 @@ def _cases(row: Measured, segmenter: Segmenter, frames: Sequence[Frame]) -> list
 
 
 @torch.inference_mode()
-def _run_network(segmenter: Segmenter, tensor: torch.Tensor) -> None:
-    segmenter.logits(tensor)
-    if segmenter.device.type == "cuda":
+def _run(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> None:
+    network(images)
+    if images.device.type == "cuda":
         torch.cuda.synchronize()
 
 

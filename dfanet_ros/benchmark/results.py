@@ -23,6 +23,8 @@ class Measured:
         segmenter: from frames of 720p to label maps of 720p.
         on_device: from frames of 720p that are on the GPU to label maps there, while the next batch is always waiting;
             empty on the CPU.
+        eager: the network as it was trained, in PyTorch, float32 and channels_last, to logits of full size; the same
+            for all engines.
         frame: from one mask of the node to the next, while there is always a next frame; empty if not measured.
         latency: from a camera's stamp to the mask's publication; likewise.
     """
@@ -36,6 +38,7 @@ class Measured:
     network: list[float] = field(default_factory=list)
     segmenter: list[float] = field(default_factory=list)
     on_device: list[float] = field(default_factory=list)
+    eager: list[float] = field(default_factory=list)
     frame: list[float] = field(default_factory=list)
     latency: list[float] = field(default_factory=list)
 
@@ -57,10 +60,10 @@ def reference_of(measured: Sequence[Measured], row: Measured) -> Measured:
 
 
 def engine_table(measured: Sequence[Measured]) -> str:
-    """Medians; ratios are to PyTorch's network at the same size and batch, and to the floor."""
+    """Medians; ratios are to PyTorch's network at the same size and batch, to the floor, and to the eager network."""
     lines = [
-        "| weights | input | batch | engine | network, ms | x PyTorch | x floor | segmenter, ms | outside |",
-        "|---|---|---:|---|---:|---:|---:|---:|---:|",
+        "| weights | input | batch | engine | network, ms | x PyTorch | x floor | segmenter, ms | outside | x eager |",
+        "|---|---|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in measured:
         network = median(row.network)
@@ -68,7 +71,7 @@ def engine_table(measured: Sequence[Measured]) -> str:
         lines.append(
             f"| {row.weights} | {row.size[0]} x {row.size[1]} | {row.batch} | {row.name} | "
             f"{_ms(network)} | {ratio:.2f} | {network / row.floor:.1f} | "
-            f"{_ms(median(row.segmenter))} | {row.outside:.0f} % |"
+            f"{_ms(median(row.segmenter))} | {row.outside:.0f} % | {median(row.segmenter) / median(row.eager):.2f} |"
         )
     return "\n".join(lines)
 
