@@ -108,12 +108,13 @@ def choose(network: Network, images: Tensor, capture: Capture) -> None:
     shapes = shapes_of(network, images)
     if not shapes:
         return
-    distinct = sorted({shape for group in shapes.values() for shape in group})
+    examples = {shape: layer for layer, group in shapes.items() for shape in group}
+    distinct = sorted(examples)
     dtype, device = images.dtype, images.device
     stored = cached(
         "cuda_graph",
         ["tilings", _name(device), torch.__version__, triton.__version__, _source(), dtype, *distinct],
-        lambda: json.dumps(_measured(distinct, dtype, device, capture)).encode(),
+        lambda: json.dumps(_measured([(examples[shape], shape) for shape in distinct], capture)).encode(),
     )
     tilings = {shape: tiling and Tiling(*tiling) for shape, tiling in zip(distinct, json.loads(stored), strict=True)}
     for layer, group in shapes.items():
@@ -147,40 +148,42 @@ def _strided(conv: nn.Conv2d) -> nn.Conv2d:
     return strided
 
 
-def _measured(
-    shapes: Sequence[Shape], dtype: torch.dtype, device: torch.device, capture: Capture
-) -> list[Tiling | None]:
-    """The fastest tiling for each shape, or None where PyTorch is faster."""
+def _measured(examples: Sequence[tuple[FusedSeparable, Shape]], capture: Capture) -> list[Tiling | None]:
+    """The fastest tiling for each shape, tried with a layer that is asked for it, or None where PyTorch is faster."""
     problems: list[str] = []
-    tilings = [_fastest(shape, dtype, device, capture, problems) for shape in shapes]
+    tilings = [_fastest(layer, shape, capture, problems) for layer, shape in examples]
     if problems:
         LOG.warning(f"{len(problems)} kernels for separable convolutions are not used; the first one: {problems[0]}")
     return tilings
 
 
-def _fastest(
-    shape: Shape, dtype: torch.dtype, device: torch.device, capture: Capture, problems: list[str]
-) -> Tiling | None:
-    layer, x, added = _example(shape, dtype, device)
+def _fastest(layer: FusedSeparable, shape: Shape, capture: Capture, problems: list[str]) -> Tiling | None:
+    """See `_measured`. What goes wrong is added to `problems`."""
+    x, added = _random_inputs(layer, shape)
     if not kernel.fits(x, shape.outputs):
         return None
     inputs = [x] if added is None else [x, added]
     ways: dict[Tiling | None, Graph] = {None: capture(lambda given: _repeated(layer, given), inputs)}
     in_float32 = copy.deepcopy(layer.plain).float()
-    expected = in_float32(x.float(), None if added is None else added.float())
+    exact = in_float32(x.float(), None if added is None else added.float())
+
+    def error(y: Tensor) -> float:
+        return (y.float() - exact).abs().max().item()
+
+    # What half precision takes: in a layer whose terms cancel, PyTorch is further off, too.
+    most = max(10 * torch.finfo(x.dtype).eps * exact.abs().max().item(), 2 * error(layer.plain(x, added)))
     for tiling in TILINGS:
         try:
-            difference = (layer.by_kernel(x, added, tiling).float() - expected).abs().max().item()
-            most = 10 * torch.finfo(dtype).eps * expected.abs().max().item()
-            if not difference <= most:
-                raise ArithmeticError(f"it is wrong by {difference:.2g}, and {most:.2g} is allowed")
+            wrong = error(layer.by_kernel(x, added, tiling))
+            if not wrong <= most:
+                raise ArithmeticError(f"it is wrong by {wrong:.2g}, and {most:.2g} is allowed")
             ways[tiling] = capture(lambda given, by=tiling: _repeated(layer, given, by), inputs)  # type: ignore[misc]
-        except Exception as error:  # the compiler's, the driver's: whatever it is, there is another way
-            problems.append(f"{shape}, {tiling}: {reason(error)}")
+        except Exception as problem:  # the compiler's, the driver's: whatever it is, there is another way
+            problems.append(f"{shape}, {tiling}: {reason(problem)}")
     times: dict[Tiling | None, list[float]] = {way: [] for way in ways}
     for _ in range(ROUNDS):
         for way, graph in ways.items():
-            times[way].append(_seconds(graph, device))
+            times[way].append(_seconds(graph, x.device))
     return min(times, key=lambda way: median(times[way]))
 
 
@@ -191,20 +194,15 @@ def _repeated(layer: FusedSeparable, inputs: Sequence[Tensor], tiling: Tiling | 
     return [y]
 
 
-def _example(shape: Shape, dtype: torch.dtype, device: torch.device) -> tuple[FusedSeparable, Tensor, Tensor | None]:
-    """A layer with random weights and inputs of this shape, in channels_last."""
-    channels, stride = shape.inputs, shape.stride
-    plain = Separable(
-        nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False),
-        nn.Conv2d(channels, shape.outputs, 1),
-        shape.relu,
-    )
-    plain = plain.to(device, dtype).requires_grad_(False)
-    plain = plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its hints
-    x = torch.randn(shape.images, shape.height, shape.width, channels, device=device, dtype=dtype)
-    size = -(-shape.height // stride), -(-shape.width // stride)
-    added = torch.randn(shape.images, *size, shape.outputs, device=device, dtype=dtype) if shape.added else None
-    return FusedSeparable(plain), x.permute(0, 3, 1, 2), added if added is None else added.permute(0, 3, 1, 2)
+def _random_inputs(layer: FusedSeparable, shape: Shape) -> tuple[Tensor, Tensor | None]:
+    """Of this shape, in channels_last."""
+
+    def values(*size: int) -> Tensor:
+        return torch.randn(size, device=layer.weights.bias.device, dtype=layer.weights.bias.dtype).permute(0, 3, 1, 2)
+
+    x = values(shape.images, shape.height, shape.width, shape.inputs)
+    rows, columns = -(-shape.height // shape.stride), -(-shape.width // shape.stride)
+    return x, values(shape.images, rows, columns, shape.outputs) if shape.added else None
 
 
 def _seconds(graph: Graph, device: torch.device) -> float:

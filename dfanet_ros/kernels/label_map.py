@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from dfanet_ros.kernels.bilinear import interpolated, neighbour
 from dfanet_ros.kernels.compiling import compiled_once
 
 COLUMNS = 128  # of a label map, that one program computes
@@ -73,31 +74,21 @@ def _label_map_kernel(  # type: ignore[no-untyped-def]
     near_row = tl.minimum(((row + 0.5) * row_scale).to(tl.int32), input_rows - 1)
     near_column = tl.minimum(((column + 0.5) * column_scale).to(tl.int32), input_columns - 1)
     # Where that lies among the logits.
-    y = tl.maximum((near_row + 0.5) * coarse_scale - 0.5, 0.0)
-    x = tl.maximum((near_column + 0.5) * coarse_scale - 0.5, 0.0)
-    top = tl.minimum(y.to(tl.int32), height - 1)
-    left = tl.minimum(x.to(tl.int32), width - 1)
-    below = y - top
-    right = x - left
+    top, below = neighbour(near_row, coarse_scale, height)
+    left, beside = neighbour(near_column, coarse_scale, width)
     logits += image * image_stride
-    first = logits + top.to(tl.int64) * row_stride
-    second = logits + tl.minimum(top + 1, height - 1).to(tl.int64) * row_stride
-    here = left.to(tl.int64) * column_stride
-    next = tl.minimum(left + 1, width - 1).to(tl.int64) * column_stride
+    upper = logits + top.to(tl.int64) * row_stride
+    lower = logits + tl.minimum(top + 1, height - 1).to(tl.int64) * row_stride
+    right = tl.minimum(left + 1, width - 1).to(tl.int64) * column_stride
+    left = left.to(tl.int64) * column_stride
     largest = tl.full((COLUMNS,), float("-inf"), tl.float32)
     best = tl.zeros((COLUMNS,), tl.int32)
     for number in range(classes):
-        top_left = tl.load(first + here, mask=inside, other=0).to(tl.float32)
-        top_right = tl.load(first + next, mask=inside, other=0).to(tl.float32)
-        bottom_left = tl.load(second + here, mask=inside, other=0).to(tl.float32)
-        bottom_right = tl.load(second + next, mask=inside, other=0).to(tl.float32)
-        upper = (1 - right) * top_left + right * top_right
-        lower = (1 - right) * bottom_left + right * bottom_right
-        value = (1 - below) * upper + below * lower
+        value = interpolated(upper, lower, left, right, below, beside, inside)
         better = value > largest  # and not equal: the first of equals stays
         largest = tl.where(better, value, largest)
         best = tl.where(better, number, best)
-        first += class_stride
-        second += class_stride
+        upper += class_stride
+        lower += class_stride
     offset = (image * rows + row) * columns + column
     tl.store(ids + offset, best.to(tl.uint8), mask=inside)

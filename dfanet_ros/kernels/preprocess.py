@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dfanet_ros.kernels import plain
+from dfanet_ros.kernels.bilinear import interpolated, neighbour
 from dfanet_ros.kernels.compiling import compiled_once
 from dfanet_ros.kernels.plain import Channels, Triple
 
@@ -83,17 +84,12 @@ def _resize_kernel(  # type: ignore[no-untyped-def]
     row = tl.program_id(0) // blocks
     column = (tl.program_id(0) % blocks) * COLUMNS + tl.arange(0, COLUMNS)
     inside = column < columns
-    # As PyTorch has it: between the centres of pixels, from which nothing before the first one is seen.
-    y = tl.maximum((row + 0.5) * row_scale - 0.5, 0.0)
-    x = tl.maximum((column + 0.5) * column_scale - 0.5, 0.0)
-    top = tl.minimum(y.to(tl.int32), height - 1)
-    left = tl.minimum(x.to(tl.int32), width - 1)
-    below = y - top
-    right = x - left
-    first = frame + top.to(tl.int64) * row_stride
-    second = frame + tl.minimum(top + 1, height - 1).to(tl.int64) * row_stride
-    here = left.to(tl.int64) * column_stride
-    next = tl.minimum(left + 1, width - 1).to(tl.int64) * column_stride
+    top, below = neighbour(row, row_scale, height)
+    left, beside = neighbour(column, column_scale, width)
+    upper = frame + top.to(tl.int64) * row_stride
+    lower = frame + tl.minimum(top + 1, height - 1).to(tl.int64) * row_stride
+    right = tl.minimum(left + 1, width - 1).to(tl.int64) * column_stride
+    left = left.to(tl.int64) * column_stride
     image += (row.to(tl.int64) * columns + column) * 3
     for n in tl.static_range(3):
         if n == 0:
@@ -105,11 +101,5 @@ def _resize_kernel(  # type: ignore[no-untyped-def]
         else:
             channel = blue * channel_stride
             mean, factor = blue_mean, blue_factor
-        top_left = tl.load(first + here + channel, mask=inside, other=0).to(tl.float32)
-        top_right = tl.load(first + next + channel, mask=inside, other=0).to(tl.float32)
-        bottom_left = tl.load(second + here + channel, mask=inside, other=0).to(tl.float32)
-        bottom_right = tl.load(second + next + channel, mask=inside, other=0).to(tl.float32)
-        upper = (1 - right) * top_left + right * top_right
-        lower = (1 - right) * bottom_left + right * bottom_right
-        value = ((1 - below) * upper + below * lower - mean) * factor
-        tl.store(image + n, value.to(image.dtype.element_ty), mask=inside)
+        value = interpolated(upper + channel, lower + channel, left, right, below, beside, inside)
+        tl.store(image + n, ((value - mean) * factor).to(image.dtype.element_ty), mask=inside)

@@ -1,0 +1,30 @@
+"""Bilinear interpolation as PyTorch has it (align_corners=False), for the kernels."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def neighbour(index, scale, count):  # type: ignore[no-untyped-def]
+    """Which of `count` places lies before a new one, whose index and scale are these, and how far that is behind it."""
+    place = tl.maximum((index + 0.5) * scale - 0.5, 0.0)  # before the first one's centre is nothing else than that
+    before = tl.minimum(place.to(tl.int32), count - 1)
+    return before, place - before
+
+
+@triton.jit
+def interpolated(upper, lower, left, right, below, beside, inside):  # type: ignore[no-untyped-def]
+    """Between four values, float32.
+
+    Two rows' pointers, two columns' offsets, how far the place is below the upper row and beside the left column, and
+    where it is wanted at all.
+    """
+    upper_left = tl.load(upper + left, mask=inside, other=0).to(tl.float32)
+    upper_right = tl.load(upper + right, mask=inside, other=0).to(tl.float32)
+    lower_left = tl.load(lower + left, mask=inside, other=0).to(tl.float32)
+    lower_right = tl.load(lower + right, mask=inside, other=0).to(tl.float32)
+    above = (1 - beside) * upper_left + beside * upper_right
+    under = (1 - beside) * lower_left + beside * lower_right
+    return (1 - below) * above + below * under
