@@ -48,7 +48,7 @@ def _one_camera(arguments: argparse.Namespace) -> None:
     if arguments.node:
         for row in measured:
             if row.batch == 1 and row.size == arguments.sizes[0]:
-                one_camera.measure(row, arguments.device, arguments.rounds)
+                one_camera.measure(row, arguments.device, arguments.rounds, arguments.frames)
     here = machine(resolve_device(arguments.device))
     print(f"{here}; medians of {arguments.rounds} interleaved rounds")
     rates = {
@@ -115,6 +115,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--batches", nargs="+", type=int, default=[1], help="frames at once; default: 1")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=[], help="default: all that can run here")
+    parser.add_argument(
+        "--frames", type=Path, metavar="DIR", help="images to measure with, brought to 720p; default: generated scenes"
+    )
     parser.add_argument("--device", default="auto", help="as the node's parameter")
     parser.add_argument("--node", action=argparse.BooleanOptionalAction, default=True, help="measure the node, too")
     parser.add_argument(

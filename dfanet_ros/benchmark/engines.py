@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 
 from dfanet_ros import engines
+from dfanet_ros.benchmark.frames import frames
 from dfanet_ros.benchmark.results import Measured, Size
 from dfanet_ros.benchmark.timing import seconds_of
 from dfanet_ros.benchmark.yardsticks import Yardsticks, work_of
@@ -20,12 +21,21 @@ from dfanet_ros.checkpoint import load_checkpoint
 from dfanet_ros.frame import Frame
 from dfanet_ros.network.base import Network
 from dfanet_ros.segmenter import Segmenter, find_weights, resolve_device
-from dfanet_ros.street_scenes import StreetScenes
 
-FRAME_SIZE = (720, 1280)
 CALLS = 4  # of each kind a round
 PAUSE = 0.05  # seconds after which the threads of the last engine no longer wait for work, which takes a core each
 PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp16", "fp32")}
+
+
+def timed(call: Callable[[], object], calls: int = CALLS) -> list[float]:
+    """How long each of several calls takes, in ms, after one that does not count."""
+    call()
+    times = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - start))
+    return times
 
 
 class Case(NamedTuple):
@@ -34,14 +44,14 @@ class Case(NamedTuple):
     times: list[float]
     call: Callable[[], object]
     threads: int  # of PyTorch, meanwhile
-    timer: Callable[[Callable[[], object]], list[float]]  # gives ms
+    timer: Callable[[Callable[[], object]], list[float]] = timed  # gives ms
 
 
 def measure(arguments: argparse.Namespace) -> tuple[list[Measured], Yardsticks]:
     """All times, each kind in every round, so that whatever else the machine does meets all kinds alike."""
     device = resolve_device(arguments.device)
     chosen = engines_here(device, arguments.engines)
-    frames = [Frame(image) for image, _ in StreetScenes(max(arguments.batches), *FRAME_SIZE, seed=1)]
+    given = [Frame(image) for image in frames(max(arguments.batches), arguments.frames)]
     measured: list[Measured] = []
     cases: list[Case] = []
     yardsticks = Yardsticks(device)
@@ -58,7 +68,7 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Measured], Yardsticks]:
                 for batch in arguments.batches:
                     row = Measured(name, engine, precision, size, batch, eager=eager[batch].times)
                     measured.append(row)
-                    cases += _cases(row, segmenter, frames[:batch])
+                    cases += _cases(row, segmenter, given[:batch])
     for number in range(1, arguments.rounds + 1):
         print(f"round {number} of {arguments.rounds}", file=sys.stderr)
         torch.set_num_threads(engines.CORES)
@@ -96,17 +106,6 @@ def engines_here(device: torch.device, wanted: Sequence[str]) -> list[tuple[str,
     return chosen
 
 
-def timed(call: Callable[[], object], calls: int = CALLS) -> list[float]:
-    """How long each of several calls takes, in ms, after one that does not count."""
-    call()
-    times = []
-    for _ in range(calls):
-        start = time.perf_counter()
-        call()
-        times.append(1e3 * (time.perf_counter() - start))
-    return times
-
-
 def queued(call: Callable[[], object], device: torch.device, calls: int = CALLS) -> list[float]:
     """How long each of several calls takes on a GPU, in ms, while the next one is always waiting; see `seconds_of`."""
     for _ in range(2):  # the second time, a graph is captured
@@ -118,15 +117,15 @@ def _eager(network: Network, size: Size, batch: int, device: torch.device) -> Ca
     """The network as it was trained: what one has before one does anything for speed."""
     module = copy.deepcopy(network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = torch.randn(batch, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
-    return Case([], partial(_run, module, images), engines.CORES, timed)
+    return Case([], partial(_run, module, images), engines.CORES)
 
 
 def _cases(row: Measured, segmenter: Segmenter, frames: Sequence[Frame]) -> list[Case]:
     tensor = torch.randn(len(frames), 3, *row.size, device=segmenter.device)
     threads = engines.CORES if row.engine == "torch" else 1
     cases = [
-        Case(row.network, partial(_run, segmenter.logits, tensor), threads, timed),
-        Case(row.segmenter, partial(_label_maps, segmenter, frames), threads, timed),
+        Case(row.network, partial(_run, segmenter.logits, tensor), threads),
+        Case(row.segmenter, partial(_label_maps, segmenter, frames), threads),
     ]
     if segmenter.device.type == "cuda":
         pixels = [torch.from_numpy(frame.pixels).to(segmenter.device) for frame in frames]

@@ -6,16 +6,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dfanet_ros.benchmark.engines import CALLS, FRAME_SIZE
+from dfanet_ros.benchmark.engines import CALLS
+from dfanet_ros.benchmark.frames import frames
 from dfanet_ros.benchmark.results import Measured
 from dfanet_ros.demo.node_process import NodeProcess, prepare_process
 from dfanet_ros.demo.serialized import serialized
 from dfanet_ros.demo.session import MASK, Session
 from dfanet_ros.segmenter import find_weights
-from dfanet_ros.street_scenes import StreetScenes
 
 
-def measure(row: Measured, device: str, rounds: int) -> None:
+def measure(row: Measured, device: str, rounds: int, images: Path | None) -> None:
     """Fill in the node's times for this engine.
 
     Raises:
@@ -37,7 +37,7 @@ def measure(row: Measured, device: str, rounds: int) -> None:
         ) as process,
         Session(process, [MASK]) as session,
     ):
-        message = serialized(StreetScenes(1, *FRAME_SIZE, seed=1)[0][0])
+        message = serialized(frames(1, images)[0])
         session.connect(message)
         for _ in range(rounds):
             row.frame.append(_time_per_frame(session, message))

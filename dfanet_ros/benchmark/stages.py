@@ -11,12 +11,12 @@ from statistics import median
 import torch
 
 from dfanet_ros import engines
-from dfanet_ros.benchmark.engines import FRAME_SIZE, PAUSE, Case, engines_here, timed
+from dfanet_ros.benchmark.engines import PAUSE, Case, engines_here
+from dfanet_ros.benchmark.frames import frames
 from dfanet_ros.checkpoint import load_checkpoint
 from dfanet_ros.frame import Frame
 from dfanet_ros.host import HostPipeline, resize_labels
 from dfanet_ros.segmenter import Segmenter, find_weights
-from dfanet_ros.street_scenes import StreetScenes
 from dfanet_ros.upsampling import upsampled_argmax
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ def measure(arguments: argparse.Namespace) -> str:
     network, info = load_checkpoint(find_weights(arguments.weights[0]))
     size = height, width = arguments.sizes[0]
     pipeline = HostPipeline(info, size, network.logits_stride)
-    frame = Frame(StreetScenes(1, *FRAME_SIZE, seed=1)[0][0])
+    frame = Frame(frames(1, arguments.frames)[0])
     images = pipeline.prepare([frame])
     networks = {}
     for engine, precision in engines_here(CPU, arguments.engines):
@@ -54,7 +54,7 @@ def measure(arguments: argparse.Namespace) -> str:
         print(f"round {number} of {arguments.rounds}", file=sys.stderr)
         for case in cases.values():
             torch.set_num_threads(case.threads)
-            case.times.extend(timed(case.call))
+            case.times.extend(case.timer(case.call))
             time.sleep(PAUSE)
     lines = ["| step | ms |", "|---|---:|"]
     return "\n".join([*lines, *(f"| {name} | {median(case.times):.1f} |" for name, case in cases.items())])

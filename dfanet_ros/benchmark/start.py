@@ -12,12 +12,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from dfanet_ros.benchmark.engines import FRAME_SIZE, engines_here
+from dfanet_ros.benchmark.engines import engines_here
 from dfanet_ros.benchmark.feed import Camera, Feed
+from dfanet_ros.benchmark.frames import frames
 from dfanet_ros.demo.node_process import CAMERA, NodeProcess, prepare_process
 from dfanet_ros.demo.serialized import serialized
 from dfanet_ros.segmenter import find_weights, resolve_device
-from dfanet_ros.street_scenes import StreetScenes
 
 RATE = 30.0  # of the camera, frames a second
 READY_WITHIN = 120.0  # seconds; the first start of an engine prepares the network
@@ -64,7 +64,7 @@ def measure(arguments: argparse.Namespace) -> list[Started]:
     measured = [Started(name) for name in names]
     prepare_process()
     with tempfile.TemporaryDirectory() as folder, Feed() as feed:
-        (camera,) = feed.cameras([CAMERA], serialized(StreetScenes(1, *FRAME_SIZE, seed=1)[0][0]))
+        (camera,) = feed.cameras([CAMERA], serialized(frames(1, arguments.frames)[0]))
         for number in range(arguments.rounds + 1):
             print(f"round {number} of {arguments.rounds}" if number else "first starts", file=sys.stderr)
             for row in measured:
