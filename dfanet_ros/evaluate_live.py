@@ -23,6 +23,7 @@ from dfanet_ros.segmenter import find_weights, load_segmenter
 from dfanet_ros.topics import output_namespace
 
 READY_WITHIN = 90  # seconds that the nodes have for loading and for discovery
+DISCOVERED_WITHIN = 3.0  # seconds that the nodes have to find each other, once the player has found them
 LAST_WITHIN = 2.0  # seconds that the last mask has after the bag's end
 
 
@@ -91,7 +92,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 def _play(arguments: argparse.Namespace, *nodes: ModuleProcess) -> None:
     """Play the bag in a process of its own, as long as the nodes live."""
     command = [sys.executable, "-m", "dfanet_ros.play_bag", str(arguments.bag), "--clock"]
-    command += ["--wait", str(READY_WITHIN), "--rate", str(arguments.rate)]
+    command += ["--wait", str(READY_WITHIN), "--delay", str(DISCOVERED_WITHIN), "--rate", str(arguments.rate)]
     command += ["--topics", arguments.image_topic, arguments.label_topic]
     player = subprocess.Popen(command, start_new_session=True)  # Ctrl-C is for us, and we end it
     try:

@@ -126,6 +126,9 @@ def _play(node: Node, arguments: argparse.Namespace, stopped: Callable[[], bool]
         player = Player(node, topics, arguments.rate, arguments.clock, stopped)
         if arguments.wait and (alone := player.wait(arguments.wait)) and not stopped():
             print(f"note: nobody subscribes to {', '.join(alone)}; playing all the same", file=sys.stderr)
+        end = time.monotonic() + arguments.delay
+        while not stopped() and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
         count = 0
         while not stopped():
             played = player.play(bag.messages(topics))
@@ -185,11 +188,19 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         metavar="SECONDS",
         help="wait at most so long until somebody subscribes to each topic (default: %(default)g)",
     )
+    parser.add_argument(
+        "--delay",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="then wait so long, for those that subscribe may not have found each other yet (default: %(default)g)",
+    )
     arguments = parser.parse_args(argv)
     if not 0 < arguments.rate < float("inf"):
         parser.error(f"--rate is {arguments.rate:g}, but has to be more than 0")
-    if not 0 <= arguments.wait < float("inf"):
-        parser.error(f"--wait is {arguments.wait:g}, but has to be 0 or more")
+    for name in ("wait", "delay"):
+        if not 0 <= getattr(arguments, name) < float("inf"):
+            parser.error(f"--{name} is {getattr(arguments, name):g}, but has to be 0 or more")
     return arguments
 
 

@@ -117,7 +117,7 @@ def player(bag: str, rate: str, topics: list[str]) -> LaunchDescriptionEntity:
         # The delay is for discovery, which rosbag2 does not wait for.
         command = ["ros2", "bag", "play", bag, "--clock", "100", "--rate", rate, "--delay", "2"]
         return ExecuteProcess(cmd=[*command, "--topics", *topics], output="screen")
-    arguments = [bag, "--clock", "--rate", rate, "--wait", "30", "--topics", *topics]
+    arguments = [bag, "--clock", "--rate", rate, "--wait", "30", "--delay", "3", "--topics", *topics]
     return Node(package="dfanet_ros", executable="play_bag", arguments=arguments, output="screen")
 
 

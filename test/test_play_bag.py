@@ -171,6 +171,7 @@ def test_waits_only_so_long(bag: Path) -> None:
         (["{bag}", "--topics", "/a", TEXTS, "/b"], 1, "error: there is no topic /a and no /b in the bag; it has "),
         (["{bag}", "--rate", "0"], 2, "--rate is 0, but has to be more than 0"),
         (["{bag}", "--wait", "-1"], 2, "--wait is -1, but has to be 0 or more"),
+        (["{bag}", "--delay", "-1"], 2, "--delay is -1, but has to be 0 or more"),
     ],
     ids=str,
 )
