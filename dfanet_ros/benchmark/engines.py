@@ -46,6 +46,12 @@ class Case(NamedTuple):
     threads: int  # of PyTorch, meanwhile
     timer: Callable[[Callable[[], object]], list[float]] = timed  # gives ms
 
+    def measure(self) -> None:
+        """Another round of it."""
+        torch.set_num_threads(self.threads)
+        self.times.extend(self.timer(self.call))
+        time.sleep(PAUSE)
+
 
 def measure(arguments: argparse.Namespace) -> tuple[list[Measured], Yardsticks]:
     """All times, each kind in every round, so that whatever else the machine does meets all kinds alike."""
@@ -75,9 +81,7 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Measured], Yardsticks]:
         for precision in dict.fromkeys(precision for _, precision in chosen):
             yardsticks.measure(precision)
         for case in cases:
-            torch.set_num_threads(case.threads)
-            case.times.extend(case.timer(case.call))
-            time.sleep(PAUSE)
+            case.measure()
     for row in measured:
         row.floor = yardsticks.floor(works[row.weights, row.size], row.batch, row.precision)
     return measured, yardsticks

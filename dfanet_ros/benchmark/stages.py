@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from functools import partial
 from statistics import median
 
 import torch
 
 from dfanet_ros import engines
-from dfanet_ros.benchmark.engines import PAUSE, Case, engines_here
+from dfanet_ros.benchmark.engines import Case, engines_here
 from dfanet_ros.benchmark.frames import frames
 from dfanet_ros.checkpoint import load_checkpoint
 from dfanet_ros.frame import Frame
@@ -53,8 +52,6 @@ def measure(arguments: argparse.Namespace) -> str:
     for number in range(1, arguments.rounds + 1):
         print(f"round {number} of {arguments.rounds}", file=sys.stderr)
         for case in cases.values():
-            torch.set_num_threads(case.threads)
-            case.times.extend(case.timer(case.call))
-            time.sleep(PAUSE)
+            case.measure()
     lines = ["| step | ms |", "|---|---:|"]
     return "\n".join([*lines, *(f"| {name} | {median(case.times):.1f} |" for name, case in cases.items())])
