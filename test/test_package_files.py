@@ -108,6 +108,26 @@ def test_setup_installs_all_of_config(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {Path(file) for file in installed} == {Path("config", file) for file in os.listdir("config")}
 
 
+# What the oldest Fast DDS that we run with (2.6, Humble's) knows of a transport, by its XMLParser.cpp.
+KNOWN = {
+    "SHM": {"transport_id", "type", "segment_size", "port_queue_capacity"},
+    "UDPv4": {"transport_id", "type", "receiveBufferSize"},
+    "TCPv4": {"transport_id", "type", "listening_ports", "calculate_crc", "check_crc"},
+}
+
+
+def test_profiles_of_fast_dds_have_nothing_that_humble_does_not_know() -> None:
+    """One unknown element, and it reads nothing of the file."""
+    root = ElementTree.parse(ROOT / "config/fastdds.xml").getroot()
+    found = {
+        transport.findtext("{*}type"): {element.tag.rpartition("}")[2] for element in transport}
+        for transport in root.iterfind(".//{*}transport_descriptor")
+    }
+    assert found.keys() == KNOWN.keys()
+    for kind, elements in found.items():
+        assert elements <= KNOWN[kind], f"{kind}: {elements - KNOWN[kind]}"
+
+
 # Dependencies
 
 # By the module's name, where rosdep has another one for it.
