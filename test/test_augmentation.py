@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.augmentation import paste_classes, random_colours, random_crop, random_flip, random_scale
+from training.augmentation import random_colours, random_crop, random_flip, random_scale
 
 
 def coupled(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -62,19 +62,3 @@ def test_colours_are_what_their_parts_say() -> None:
     gamma = np.exp(rng.uniform(-1, 1) * strength)
     expected = 255 * (pixels.clip(0, 255) / 255) ** gamma
     assert np.abs(changed - expected).max() < 2.5
-
-
-@settings(max_examples=50, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 999), shown=st.integers(0, 6))
-def test_half_of_the_classes_are_pasted_with_all_their_pixels_and_nothing_else(seed: int, shown: int) -> None:
-    rng = np.random.default_rng(seed)
-    below = rng.integers(0, 256, (20, 30, 3), np.uint8), rng.integers(10, 14, (20, 30), np.uint8)
-    # Their ids differ, so that each pixel of the result tells where it is from.
-    ids = np.append(rng.choice(10, shown, replace=False), 255).astype(np.uint8)
-    above = rng.integers(0, 256, (20, 30, 3), np.uint8), rng.choice(ids, (20, 30))
-    image, label = paste_classes(below, above, rng)
-    pasted = np.setdiff1d(label, below[1])
-    assert len(pasted) == (shown + 1) // 2 and 255 not in pasted
-    where = np.isin(above[1], pasted)
-    assert np.array_equal(label, np.where(where, above[1], below[1]))
-    assert np.array_equal(image[where], above[0][where]) and np.array_equal(image[~where], below[0][~where])

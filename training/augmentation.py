@@ -59,13 +59,3 @@ def random_colours(image: NDArray[np.uint8], strength: float, rng: Generator) ->
     gamma = np.exp(rng.uniform(-1, 1) * strength)
     table = (255 * (np.arange(256) / 255) ** gamma).round().astype(np.uint8)
     return cv2.LUT(changed, table).astype(np.uint8, copy=False)
-
-
-def paste_classes(below: Sample, above: Sample, rng: Generator) -> Sample:
-    """Half of the classes that `above` shows, chosen at random, pasted onto `below` (ClassMix, arXiv 2007.07936).
-
-    So poles, signs and pedestrians stand before streets that they never stood in. Both have the same size.
-    """
-    classes = np.unique(above[1][above[1] != UNLABELLED])
-    pasted = np.isin(above[1], rng.choice(classes, (len(classes) + 1) // 2, replace=False))
-    return np.where(pasted[..., None], above[0], below[0]), np.where(pasted, above[1], below[1])

@@ -82,7 +82,6 @@ class Config(Hardware):
         ema_decay: Of the moving average of the weights, which is what is evaluated and kept; 0: no average.
         scale: Smallest and largest factor that frames are scaled by.
         colour: Largest relative change of brightness, contrast, saturation, white balance and gamma.
-        mix: Share of the crops that half of the classes of another crop are pasted onto (ClassMix); 0: none.
         class_weights: How much classes count: none (all alike) or log, 1 / ln(class_weight_offset + share of the
             pixels) as in ENet.
         class_weight_offset: The nearer to 1, the more rare classes count.
@@ -113,7 +112,6 @@ class Config(Hardware):
     ema_decay: float = 0.0
     scale: tuple[float, float] = (0.75, 1.75)
     colour: float = 0.0
-    mix: float = 0.0
     class_weights: Literal["none", "log"] = "log"
     class_weight_offset: float = 1.10
     label_smoothing: float = 0.0

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
-from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
@@ -20,7 +19,7 @@ from dfanet_ros.checkpoint import MEAN, STD
 from dfanet_ros.host import resize_frame
 from dfanet_ros.image_files import ImageFileError
 from dfanet_ros.label_set import UNLABELLED, LabelSet
-from training.augmentation import paste_classes, random_colours, random_crop, random_flip, random_scale
+from training.augmentation import random_colours, random_crop, random_flip, random_scale
 from training.config import Classification, Config
 from training.data_sets import DATA_SETS, GeneratedStreetScenes, Labelled, Sample
 
@@ -103,7 +102,7 @@ def every_nth(count: int, trainer: Trainer | None) -> range:
 
 
 class Augmented(Dataset[Batch]):
-    """Samples, randomly scaled, cropped, mirrored, recoloured and mixed; asked for by (epoch, index)."""
+    """Samples, randomly scaled, cropped, mirrored and recoloured; asked for by (epoch, index)."""
 
     def __init__(self, samples: Sequence[Sample], config: Config) -> None:
         self.samples = samples
@@ -114,20 +113,13 @@ class Augmented(Dataset[Batch]):
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         rng = np.random.default_rng([self.config.seed, *key])
-        image, label = self._changed(key[1], rng)
-        if rng.random() < self.config.mix:
-            other = self._changed(int(rng.integers(len(self.samples))), rng)
-            image, label = paste_classes((image, label), other, rng)
-        return normalise(image), torch.from_numpy(np.ascontiguousarray(label)).long()
-
-    def _changed(self, index: int, rng: Generator) -> Sample:
-        image, label = self.samples[index]
+        image, label = self.samples[key[1]]
         image, label = random_scale(image, label, self.config.scale, rng)
         image, label = random_crop(image, label, self.config.crop, rng)
         image, label = random_flip(image, label, rng)
         if self.config.colour:
             image = random_colours(image, self.config.colour, rng)
-        return image, label
+        return normalise(image), torch.from_numpy(np.ascontiguousarray(label)).long()
 
 
 class Whole(Dataset[Batch]):

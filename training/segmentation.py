@@ -124,7 +124,6 @@ def describe(config: Config) -> str:
         f"crop {config.crop[0]} x {config.crop[1]}",
         f"scale {config.scale[0]} to {config.scale[1]}",
         f"colour {config.colour}",
-        f"mix {config.mix}",
         f"auxiliary {config.auxiliary}",
         f"class weights {config.class_weights} {config.class_weight_offset}",
         f"warm-up {config.warmup_iterations}",
