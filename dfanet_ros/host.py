@@ -125,7 +125,7 @@ class HostPipeline:
         """Results at each frame's size, of the network's coarse logits (N, classes, h, w)."""
         (height, width), stride = self.input_size, self.logits_stride
         results = []
-        for logits, frame in zip(coarse_logits.float(), frames, strict=True):
+        for logits, frame in zip(coarse_logits.float().contiguous(), frames, strict=True):
             ids = resize_labels(upsampled_argmax(logits, stride)[:height, :width], frame.size)
             results.append(HostSegmentation(ids, logits, stride, self.input_size, frame, self.style))
         return results
