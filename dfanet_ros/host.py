@@ -108,18 +108,16 @@ class HostPipeline:
         self.logits_stride = logits_stride
         self.style = Style.of(info.labels)
         values = np.arange(256, dtype=np.float32) / 255
-        self._tables = [
-            ((values - mean) / std).astype(np.float32) for mean, std in zip(info.mean, info.std, strict=True)
-        ]
+        table = (values[:, None] - np.array(info.mean)) / np.array(info.std)
+        self._table = table.astype(np.float32)[None]  # (1, 256, 3), as OpenCV wants it
 
     def prepare(self, frames: Sequence[Frame]) -> Tensor:
-        """Resized and normalised RGB, (N, 3, H, W) float32."""
-        batch = np.empty((len(frames), 3, *self.input_size), np.float32)
-        for planes, frame in zip(batch, frames, strict=True):
-            resized = resize_frame(frame.pixels, self.input_size)
-            for plane, channel, table in zip(planes, frame.rgb_channels, self._tables, strict=True):
-                cv2.LUT(cv2.extractChannel(resized, channel), table, dst=plane)
-        return torch.from_numpy(batch)
+        """Resized and normalised RGB, (N, 3, H, W) float32, channels last in memory, as most engines compute."""
+        batch = np.empty((len(frames), *self.input_size, 3), np.float32)
+        for image, frame in zip(batch, frames, strict=True):
+            resized = Frame(resize_frame(frame.pixels, self.input_size), frame.encoding)
+            cv2.LUT(resized.rgb(), self._table, dst=image)
+        return torch.from_numpy(batch).permute(0, 3, 1, 2)
 
     def finish(self, coarse_logits: Tensor, frames: Sequence[Frame]) -> list[HostSegmentation]:
         """Results at each frame's size, of the network's coarse logits (N, classes, h, w)."""

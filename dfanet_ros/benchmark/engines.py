@@ -120,12 +120,11 @@ def queued(call: Callable[[], object], device: torch.device, calls: int = CALLS)
 def _eager(network: Network, size: Size, batch: int, device: torch.device) -> Case:
     """The network as it was trained: what one has before one does anything for speed."""
     module = copy.deepcopy(network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = torch.randn(batch, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
-    return Case([], partial(_run, module, images), engines.CORES)
+    return Case([], partial(_run, module, _noise(batch, size, device)), engines.CORES)
 
 
 def _cases(row: Measured, segmenter: Segmenter, frames: Sequence[Frame]) -> list[Case]:
-    tensor = torch.randn(len(frames), 3, *row.size, device=segmenter.device)
+    tensor = _noise(len(frames), row.size, segmenter.device)
     threads = engines.CORES if row.engine == "torch" else 1
     cases = [
         Case(row.network, partial(_run, segmenter.logits, tensor), threads),
@@ -136,6 +135,11 @@ def _cases(row: Measured, segmenter: Segmenter, frames: Sequence[Frame]) -> list
         label = partial(segmenter.label, pixels, [frame.rgb_channels for frame in frames])
         cases.append(Case(row.on_device, label, threads, partial(queued, device=segmenter.device)))
     return cases
+
+
+def _noise(batch: int, size: Size, device: torch.device) -> torch.Tensor:
+    """Images as a pipeline gives them to the network."""
+    return torch.randn(batch, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()

@@ -31,8 +31,8 @@ class Engine(Protocol):
     def logits(self, images: Tensor) -> Tensor:
         """Normalised (N, 3, H, W) to coarse logits (N, classes, h, w), on the device.
 
-        The images are float32, or on a GPU of the precision's type. The result is the caller's: the next call does not
-        change it.
+        The images are float32, or on a GPU of the precision's type, fastest with their channels last in memory. The
+        result is the caller's: the next call does not change it.
         """
 
     def close(self) -> None:

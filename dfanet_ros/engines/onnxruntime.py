@@ -44,7 +44,7 @@ class Engine:
     def logits(self, images: Tensor) -> Tensor:
         """Normalised images to coarse logits."""
         if self._device.type == "cpu":
-            return torch.from_numpy(self._session.run([OUTPUT], {INPUT: images.numpy()})[0])
+            return torch.from_numpy(self._session.run([OUTPUT], {INPUT: images.contiguous().numpy()})[0])
         return self._logits_on_device(images)
 
     def close(self) -> None:

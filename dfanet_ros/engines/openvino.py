@@ -19,6 +19,7 @@ from dfanet_ros.network.base import Network
 from dfanet_ros.network.inference import inference_form
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+LAYOUT = "NHWC"  # of the images, as OpenVINO computes on CPUs
 
 
 def objection(device: torch.device, precision: str) -> str:
@@ -52,7 +53,7 @@ class Engine:
         }
 
         processor = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
-        key = [fingerprint(network), input_size, openvino.get_version(), *processor, settings]
+        key = [fingerprint(network), input_size, LAYOUT, openvino.get_version(), *processor, settings]
         compiled = cached("openvino", key, lambda: apart(_compiled, network, input_size, settings))
         self._one = core.import_model(BytesIO(compiled), "CPU", settings)
         self._several: Any = None  # made when the first batch of several frames comes
@@ -60,9 +61,10 @@ class Engine:
 
     def logits(self, images: Tensor) -> Tensor:
         """Normalised images to coarse logits."""
-        if len(images) == 1 or self._threads == 1:
-            return torch.from_numpy(self._one(images.numpy(), share_inputs=True)[0])
-        return torch.from_numpy(self._each_in_one_thread(images.numpy()))
+        given = images.permute(0, 2, 3, 1).contiguous().numpy()
+        if len(given) == 1 or self._threads == 1:
+            return torch.from_numpy(self._one(given, share_inputs=True)[0])
+        return torch.from_numpy(self._each_in_one_thread(given))
 
     def close(self) -> None:
         """Give the memory back."""
@@ -100,4 +102,7 @@ def _compiled(network: Network, input_size: tuple[int, int], settings: dict[str,
     openvino = _openvino()
     model = openvino.convert_model(exported(CoarseLogits(inference_form(network)), input_size))
     model.reshape([-1, 3, *input_size])
-    return bytes(openvino.Core().compile_model(model, "CPU", settings).export_model().getvalue())
+    images = openvino.preprocess.PrePostProcessor(model)
+    images.input().model().set_layout(openvino.Layout("NCHW"))
+    images.input().tensor().set_layout(openvino.Layout(LAYOUT))
+    return bytes(openvino.Core().compile_model(images.build(), "CPU", settings).export_model().getvalue())
