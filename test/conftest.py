@@ -32,6 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # Not item.path, which the pytest of Ubuntu 22.04 (Humble) does not have.
         if SKIPS_WITHOUT_ROS.search(Path(item.module.__file__).read_text()):
             item.add_marker(pytest.mark.ros)
+        if torch.cuda.is_available() and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(600))  # the first one to need them compiles and measures kernels
 
 
 def lively_network(name: str = "dfanet", num_classes: int = 11, seed: int = 0, **options: object) -> Network:

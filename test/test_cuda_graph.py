@@ -169,3 +169,23 @@ def test_the_result_does_not_depend_on_the_mode_of_the_first_call(rig: Rig) -> N
 def test_warming_up_captures_the_network_for_each_number_of_frames(rig: Rig) -> None:
     rig.graph.warm_up(3)
     assert rig.captured == [[(count, 3, *SIZE)] for count in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(("kinds", "warnings"), [("all", 2), ("the whole way", 1)])
+def test_what_cannot_be_captured_runs_without_a_graph(
+    rig: Rig, caplog: pytest.LogCaptureFixture, kinds: str, warnings: int
+) -> None:
+    capturer = rig.graph._engine._capturer
+    capture = capturer.capture
+
+    def refuse(function: Callable[[Sequence[Tensor]], list[Tensor]], inputs: Sequence[Tensor]) -> Graph:
+        if kinds == "all" or inputs[0].ndim == 3:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return capture(function, inputs)
+
+    capturer.capture = refuse
+    for seed in range(4):
+        frames = [scene((80, 120), seed=seed)]
+        rig.check(rig.graph.segment(frames)[0], rig.plain.segment(frames)[0])
+    said = [record.message for record in caplog.records if "launched one by one" in record.message]
+    assert len(said) == warnings and "not permitted when stream is capturing" in said[0]

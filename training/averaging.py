@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import EMAWeightAveraging
-from torch.optim.swa_utils import update_bn
+from lightning.pytorch.callbacks import WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn, update_bn
 
 from training.data import SegmentationData
 from training.segmentation import SegmentationTask
 
 
-class MovingAverage(EMAWeightAveraging):
+class MovingAverage(WeightAveraging):
     """Lightning's, with statistics of its own for the batch normalisation.
 
     Averaged weights give other activations than those that the running statistics were taken of, and averaging the
@@ -18,7 +18,13 @@ class MovingAverage(EMAWeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        super().__init__(decay=decay, use_buffers=False)
+        # All weights in a few kernels, where Lightning's EMAWeightAveraging takes each by itself.
+        super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # Where the network will be: now it is still on the CPU, to which each step would bring all weights.
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_epoch_start(trainer, pl_module)

@@ -44,8 +44,10 @@ class PixelLoss(nn.Module):
         counted = target != UNLABELLED
         if self.ohem:
             counted &= self._hard(logits, target, counted)
-        total = losses[counted].sum()
-        count = counted.sum() if self.weights is None else self.weights[target[counted]].sum()
+        # By `where`, not by indexing, which on a GPU would wait for how many there are.
+        total = losses.where(counted, 0).sum()
+        shares = counted if self.weights is None else self.weights[target.where(counted, 0)].where(counted, 0)
+        count = shares.sum()
         return total / mean_over_processes(count.to(total.dtype)).clamp(min=torch.finfo(total.dtype).tiny)
 
     def _hard(self, logits: Tensor, target: Tensor, labelled: Tensor) -> Tensor:

@@ -146,7 +146,7 @@ def _noise(batch: int, size: Size, device: torch.device) -> torch.Tensor:
 def _run(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> None:
     network(images)
     if images.device.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(images.device)
 
 
 def _label_maps(segmenter: Segmenter, frames: Sequence[Frame]) -> None:

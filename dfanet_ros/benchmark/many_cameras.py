@@ -72,9 +72,10 @@ def run(arguments: argparse.Namespace) -> tuple[Segmenter, str]:
     size = arguments.sizes[0]
     engine = arguments.engines[0] if arguments.engines else "auto"
     weights = find_weights(arguments.weights[0])
-    # Not run here, but it is what the nodes have, and says so; on a GPU, this process's share is taken before. It also
-    # prepares the engine, which the nodes then find on disk.
+    # It is what the nodes have, and says so; on a GPU, this process's share is taken before. It also prepares what the
+    # nodes then find on disk: the engine, or the kernels that cuda_graph chooses when it first runs.
     segmenter = Segmenter(*load_checkpoint(weights), size, arguments.device, engine=engine)
+    segmenter.warm_up(arguments.cameras)
     prepare_process()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

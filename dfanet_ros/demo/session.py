@@ -21,7 +21,9 @@ from dfanet_ros.topics import output_namespace
 
 MASK, COLOR_MASK, OVERLAY = (f"{output_namespace(CAMERA)}/{name}" for name in ("mask", "color_mask", "overlay"))
 
-READY_WITHIN = 60.0  # seconds that the node has for loading, for discovery and for its first mask
+# Seconds that the node has for loading, for discovery and for its first mask. The first start on a GPU compiles some 60
+# kernels and measures them.
+READY_WITHIN = 180.0
 RESEND_AFTER = 2.0  # seconds; the first frames may get lost while the two sides are finding one another
 ANSWER_WITHIN = 10.0  # seconds after which a frame without a mask counts as lost
 COMPLETE_WITHIN = 2.0  # seconds that the last frame's other pictures have to arrive after its mask

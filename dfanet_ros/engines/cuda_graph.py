@@ -21,6 +21,7 @@ from dfanet_ros.engines.torch import Engine as TorchEngine
 from dfanet_ros.kernels import PLAIN, reason, steps
 from dfanet_ros.network.base import Network
 
+LOG = logging.getLogger(__name__)
 WARM_UP_RUNS = 3  # in which cuDNN and cuBLAS choose kernels and set memory aside, which a capture must not see
 MOST_GRAPHS = 16  # that are kept; the one that was not used for the longest time goes first
 
@@ -52,10 +53,11 @@ class Engine:
             fuse(self._engine.network)
         self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
         self._missed: deque[Hashable] = deque(maxlen=MOST_GRAPHS)
+        self._failed: set[Hashable] = set()  # kinds that could not be captured
 
     def logits(self, images: Tensor) -> Tensor:
         """Normalised images to coarse logits."""
-        (logits,) = self._replayed(_alone, [images], _kind([images], None))
+        (logits,) = self._replayed(_alone, [images], _kind([images], None), self._engine.logits)
         return logits
 
     def captured(self, function: Function, inputs: Sequence[Tensor], key: Hashable) -> list[Tensor]:
@@ -65,7 +67,7 @@ class Engine:
         """
         kind = _kind(inputs, (key,))
         if kind in self._graphs or kind in self._missed:
-            return self._replayed(function, inputs, kind)
+            return self._replayed(function, inputs, kind, self.logits)
         self._missed.append(kind)
         return function(inputs, self.logits)
 
@@ -75,10 +77,20 @@ class Engine:
         self._engine.close()
 
     @torch.inference_mode()  # or the graph's memory could not be written to in some other mode
-    def _replayed(self, function: Function, inputs: Sequence[Tensor], kind: Hashable) -> list[Tensor]:
+    def _replayed(
+        self, function: Function, inputs: Sequence[Tensor], kind: Hashable, otherwise: Callable[[Tensor], Tensor]
+    ) -> list[Tensor]:
+        """What a graph gives; where there can be none, the function with `otherwise` as the network."""
+        if kind in self._failed:
+            return function(inputs, otherwise)
         graph = self._graphs.get(kind)
         if graph is None:
-            graph = self._capturer.capture(lambda static: function(static, self._network), inputs)
+            try:
+                graph = self._capturer.capture(lambda static: function(static, self._network), inputs)
+            except Exception as error:  # whatever it is: the same runs without a graph, or says what is wrong
+                LOG.warning(f"kernels are launched one by one, for no graph can be captured: {reason(error)}")
+                self._failed.add(kind)
+                return function(inputs, otherwise)
             self._graphs[kind] = graph
             if len(self._graphs) > MOST_GRAPHS:
                 self._graphs.popitem(last=False)
@@ -97,7 +109,7 @@ class Engine:
             try:
                 choose(self._engine.network, self._engine.converted(images), self._capturer.capture)
             except Exception as error:  # the network runs without them, too
-                logging.getLogger(__name__).warning(f"separable convolutions run as PyTorch's: {reason(error)}")
+                LOG.warning(f"separable convolutions run as PyTorch's: {reason(error)}")
         return self._engine.logits(images)
 
 

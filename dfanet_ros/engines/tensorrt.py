@@ -41,6 +41,7 @@ class Engine:
             )
             self._engine = tensorrt.Runtime(logger).deserialize_cuda_engine(plan)
             self._context = self._engine.create_execution_context()
+            self._stream = torch.cuda.Stream()  # in the default one, TensorRT would wait after each call
 
     def logits(self, images: Tensor) -> Tensor:
         """Normalised images to coarse logits."""
@@ -57,9 +58,12 @@ class Engine:
         logits = torch.empty(shape, dtype=self._dtype, device=self._device)
         self._context.set_tensor_address(INPUT, images.data_ptr())
         self._context.set_tensor_address(OUTPUT, logits.data_ptr())
-        # In PyTorch's stream: what comes before and after is in order, and nobody waits.
-        stream = torch.cuda.current_stream(self._device)
-        if not self._context.execute_async_v3(stream.cuda_stream):
+        with torch.cuda.device(self._device):
+            current = torch.cuda.current_stream()
+            self._stream.wait_stream(current)
+            launched = self._context.execute_async_v3(self._stream.cuda_stream)
+            current.wait_stream(self._stream)
+        if not launched:
             raise RuntimeError(f"TensorRT could not run the network on {len(images)} images")
         return logits
 

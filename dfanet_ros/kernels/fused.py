@@ -136,9 +136,11 @@ def shapes_of(network: Network, images: Tensor) -> dict[FusedSeparable, list[Sha
 
     layers = [layer for layer in network.modules() if isinstance(layer, FusedSeparable)]
     hooks = [layer.register_forward_pre_hook(note) for layer in layers]
-    network.coarse_logits(images)
-    for hook in hooks:
-        hook.remove()
+    try:
+        network.coarse_logits(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
     return shapes
 
 
