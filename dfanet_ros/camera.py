@@ -138,7 +138,8 @@ class Camera:
         if not self.outputs.wanted:
             self.counters.unwanted += 1
             self.outputs.publish_info(message.header, self.info)
-        elif self.max_rate and now < self._due:
+        elif self.max_rate and now < (due := min(self._due, now + 1 / self.max_rate)):
+            self._due = due  # no later than now if the rate has risen since it was set
             self.counters.throttled += 1
         else:
             if self.max_rate:

@@ -279,6 +279,10 @@ def test_nothing_but_a_bag_is_overwritten(tmp_path: Path) -> None:
     assert (path / "holiday.jpg").exists()
     with pytest.raises(BagError, match="is in the way"):
         BagWriter(path / "holiday.jpg", TOPICS)
+    (path / "holiday.jpg").rename(path / "bag_0.mcap")  # as `ros2 bag record` names it
+    with pytest.raises(BagError, match="is in the way"):
+        BagWriter(path, TOPICS)
+    assert (path / "bag_0.mcap").exists()
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)

@@ -96,6 +96,15 @@ def test_parts_in_folders(tmp_path: Path, name: str, labels: LabelSet) -> None:
     assert files(test, tmp_path) == [("images/test/a.jpg", "labels/test/a.png")]
 
 
+def test_camvid_as_segnet_has_it(tmp_path: Path) -> None:
+    for name, number in (("a", 10), ("b", 11), ("c", 255)):
+        write(tmp_path / "val" / f"{name}.png", 9)
+        write(tmp_path / "valannot" / f"{name}.png", number)
+    val = DATA_SETS["camvid"](tmp_path, "val")
+    assert files(val, tmp_path)[0] == ("val/a.png", "valannot/a.png") and val.labels is CAMVID
+    assert ids_of(val) == [10, 255, 255]
+
+
 def test_original_camvid(tmp_path: Path) -> None:
     colors = {"a": (128, 0, 0), "b": (0, 128, 64), "c": (192, 0, 192), "d": (0, 0, 0)}
     for name, color in colors.items():

@@ -277,6 +277,19 @@ def test_the_rate_is_limited(node_and_peer: tuple[NodeProcess, Peer]) -> None:
         assert peer.set_parameter(NODE, "max_rate", 0.0) == (True, "")
 
 
+def test_a_higher_rate_is_in_force_at_once(node_and_peer: tuple[NodeProcess, Peer]) -> None:
+    _, peer = node_and_peer
+    try:
+        assert peer.set_parameter(NODE, "max_rate", 0.01) == (True, "")
+        exchange(peer, frame(0), "mask")  # the next one is due in 100 s
+        assert peer.set_parameter(NODE, "max_rate", 30.0) == (True, "")
+        peer.publisher("/camera/image_raw").publish(peer.stamp(frame(1)))
+        peer.spin_for(0.2)
+        exchange(peer, frame(2), "mask")
+    finally:
+        assert peer.set_parameter(NODE, "max_rate", 0.0) == (True, "")
+
+
 def test_diagnostics_tell_of_cameras_and_network(node_and_peer: tuple[NodeProcess, Peer]) -> None:
     _, peer = node_and_peer
     peer.subscribe("/diagnostics", kind=DiagnosticArray)

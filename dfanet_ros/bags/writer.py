@@ -58,6 +58,7 @@ def _remove_bag(path: Path) -> None:
     """Make room for a bag, but delete nothing that is not one."""
     if not path.exists():
         return
-    if not path.is_dir() or any(file.name != "metadata.yaml" and file.suffix != ".mcap" for file in path.iterdir()):
+    # Ours are named after their folder; recordings of `ros2 bag` are not (NAME_0.mcap).
+    if not path.is_dir() or {file.name for file in path.iterdir()} - {"metadata.yaml", f"{path.name}.mcap"}:
         raise BagError(f"{path} is in the way: it is not a bag of an earlier run, so it is not overwritten")
     shutil.rmtree(path)

@@ -98,7 +98,7 @@ class FolderLabels:
         if not paths:
             raise ImageFileError(f"there are no labels (.png) in {folder}")
         self.count = len(paths)
-        self._by_stamp = all(path.stem.isdecimal() and len(path.stem) >= STAMP_DIGITS for path in paths)
+        self._by_stamp = all(path.stem.isdecimal() and int(path.stem) >= 10 ** (STAMP_DIGITS - 1) for path in paths)
         if self._by_stamp:
             self.origin = f"folder {folder}, by stamp"
             self._paths = {int(path.stem): path for path in paths}

