@@ -18,6 +18,7 @@ from launch_ros.substitutions import FindPackageShare
 
 SCENES = "street_scenes"
 CAMERA = "/camera"
+BOOLEANS = ["true", "false", "True", "False"]  # the latter are what launch files in Python say
 NETWORK = {"weights", "network", "backbone"}  # of these arguments none is given: the weights fit the source
 
 ARGUMENTS = [
@@ -32,13 +33,13 @@ ARGUMENTS = [
         "rviz",
         default_value="auto",
         description="Show everything in RViz; auto: where it is installed and there is a screen.",
-        choices=["auto", "true", "false"],
+        choices=["auto", *BOOLEANS],
     ),
     DeclareLaunchArgument(
         "live",
         default_value="auto",
         description="Serve a page that shows everything in a browser; auto: unless RViz does.",
-        choices=["auto", "true", "false"],
+        choices=["auto", *BOOLEANS],
     ),
     DeclareLaunchArgument(
         "host",
@@ -69,7 +70,7 @@ def choose(context: LaunchContext) -> list[SetLaunchConfiguration]:
     if rviz == "auto":
         rviz = "true" if has_rviz() else "false"
     if live == "auto":
-        live = "false" if rviz == "true" else "true"
+        live = "false" if rviz in ("true", "True") else "true"
     chosen = {"image_topics": f"[{CAMERA}/image_raw]", "rviz": rviz, "live": live}
     if given["source"] == SCENES and not NETWORK & given.keys():
         chosen["weights"] = SCENES
@@ -97,7 +98,7 @@ def start(context: LaunchContext) -> list[Node]:
         arguments=["--host", given["host"], "--port", given["port"]],
         output="screen",
     )
-    return [camera, *([page] if given["live"] == "true" else [])]
+    return [camera, *([page] if given["live"] in ("true", "True") else [])]
 
 
 def has_rviz() -> bool:

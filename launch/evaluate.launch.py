@@ -66,6 +66,11 @@ def prepare(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     given = context.launch_configurations
     if not Path(given["bag"]).exists():
         raise FileNotFoundError(f"bag is '{given['bag']}', but there is no such file or folder")
+    if given.get("log_level", "info") not in ("debug", "info"):
+        raise ValueError(
+            f"log_level is '{given['log_level']}', but the bag is played once the node logs that it is ready: give "
+            "info or debug"
+        )
     play = player(given["bag"], given["rate"], [given["image_topic"], given["label_topic"]])
     started: list[LaunchDescriptionEntity] = []
 

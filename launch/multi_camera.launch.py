@@ -8,7 +8,13 @@ image_topics can be given, too.
 
 import yaml
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, SetLaunchConfiguration
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    SetLaunchConfiguration,
+    UnsetLaunchConfiguration,
+)
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
 
@@ -26,6 +32,7 @@ def generate_launch_description() -> LaunchDescription:
             IncludeLaunchDescription(
                 PathJoinSubstitution([FindPackageShare("dfanet_ros"), "launch", "segmentation.launch.py"])
             ),
+            UnsetLaunchConfiguration("image_topics"),  # else it would count as given if this file is included again
         ]
     )
 

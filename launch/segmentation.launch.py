@@ -12,7 +12,12 @@ from pathlib import Path
 
 import yaml
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import (
+    DeclareLaunchArgument,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+    UnsetLaunchConfiguration,
+)
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
@@ -31,6 +36,7 @@ PROFILES_FILE = (
 # By which a user chooses transports.
 CHOICES = ("FASTDDS_BUILTIN_TRANSPORTS", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 SHOWN = "/camera/image_raw"  # by config/segmentation.rviz, with its results
+BOOLEANS = ["true", "false", "True", "False"]  # the latter are what launch files in Python say
 
 OTHERS = [
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."),
@@ -41,26 +47,26 @@ OTHERS = [
         "respawn",
         default_value="false",
         description="true: start the node again if it dies.",
-        choices=["true", "false"],
+        choices=BOOLEANS,
     ),
     DeclareLaunchArgument(
         "large_data",
         default_value="auto",
         description="true: Fast DDS gets the package's fastdds.xml, for large images (README, Large images); auto: "
         f"unless {', '.join(CHOICES[:-1])} or {CHOICES[-1]} is set.",
-        choices=["auto", "true", "false"],
+        choices=["auto", *BOOLEANS],
     ),
     DeclareLaunchArgument(
         "rviz",
         default_value="false",
         description="true: show the first camera in RViz, which has to be installed.",
-        choices=["true", "false"],
+        choices=BOOLEANS,
     ),
     DeclareLaunchArgument(
         "use_sim_time",
         default_value="false",
         description="true: take the time from /clock.",
-        choices=["true", "false"],
+        choices=BOOLEANS,
     ),
     DeclareLaunchArgument(
         "log_level",
@@ -81,6 +87,7 @@ def generate_launch_description() -> LaunchDescription:
             OpaqueFunction(function=choose_transports),
             OpaqueFunction(function=start_node, args=[given]),
             OpaqueFunction(function=start_rviz, args=[given], condition=IfCondition(LaunchConfiguration("rviz"))),
+            OpaqueFunction(function=forget_defaults, args=[given]),
         ]
     )
 
@@ -90,7 +97,7 @@ def declare(parameter: Parameter) -> DeclareLaunchArgument:
     default = parameter.default
     choices = list(parameter.choices) if isinstance(default, str) else []
     if isinstance(default, bool):
-        choices = ["true", "false"]
+        choices = BOOLEANS
     if not isinstance(default, str):
         default = yaml.safe_dump(default, default_flow_style=True).partition("\n")[0]
     return DeclareLaunchArgument(
@@ -104,7 +111,7 @@ def declare(parameter: Parameter) -> DeclareLaunchArgument:
 def choose_transports(context: LaunchContext) -> list[SetEnvironmentVariable]:
     """What makes Fast DDS carry large images in all that is started here."""
     wanted = LaunchConfiguration("large_data").perform(context)
-    if wanted == "false" or (wanted == "auto" and any(os.environ.get(name) for name in CHOICES)):
+    if wanted in ("false", "False") or (wanted == "auto" and any(os.environ.get(name) for name in CHOICES)):
         return []
     profiles = PathJoinSubstitution([FindPackageShare("dfanet_ros"), "config", "fastdds.xml"])
     return [SetEnvironmentVariable(PROFILES_FILE, profiles)]
@@ -155,3 +162,9 @@ def start_rviz(context: LaunchContext, given: set[str]) -> list[Node]:
         remappings = [*pairs.items()]
     config = PathJoinSubstitution([FindPackageShare("dfanet_ros"), "config", "segmentation.rviz"])
     return [Node(package="rviz2", executable="rviz2", arguments=["-d", config], remappings=remappings)]
+
+
+def forget_defaults(context: LaunchContext, given: set[str]) -> list[UnsetLaunchConfiguration]:
+    """Leave no default behind: to this file, included a second time, it would count as given."""
+    declared = [*(parameter.name for parameter in PARAMETERS), *(argument.name for argument in OTHERS)]
+    return [UnsetLaunchConfiguration(name) for name in declared if name not in given]

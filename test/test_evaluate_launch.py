@@ -88,6 +88,11 @@ def test_missing_bag_is_said(evaluate: ModuleType) -> None:
         started(evaluate, bag="/none")
 
 
+def test_log_level_that_hides_when_the_node_is_ready_is_refused(evaluate: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="log_level is 'warn', but .* give info or debug"):
+        started(evaluate, bag=str(tmp_path), log_level="warn")
+
+
 def test_end_of_a_process_ends_all_once_the_last_mask_has_come(evaluate: ModuleType, tmp_path: Path) -> None:
     (_, exited), *_ = started(evaluate, bag=str(tmp_path))
     context = launch.LaunchContext()

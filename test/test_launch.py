@@ -35,9 +35,10 @@ SIZE = (96, 128)
 Launched = tuple[LaunchDescription, list[int]]  # what is started, and the processes' ids as they start
 
 
-def launched(file: str, folder: Path, **arguments: str) -> Launched:
+def launched(file: str, folder: Path, *others: dict[str, str], **arguments: str) -> Launched:
+    """The launch file with arguments, and once more with each of `others`."""
     save_brightness_weights(folder / "brightness.safetensors", SIZE)
-    given = {"weights": str(folder / "brightness.safetensors"), "backbone": "xception_b", **arguments}
+    network = {"weights": str(folder / "brightness.safetensors"), "backbone": "xception_b"}
     pids: list[int] = []
 
     def note(event: ProcessStarted, _: LaunchContext) -> None:
@@ -45,8 +46,11 @@ def launched(file: str, folder: Path, **arguments: str) -> Launched:
 
     path = Path(get_package_share_directory("dfanet_ros")) / "launch" / file
     started = RegisterEventHandler(OnProcessStart(on_start=note))
-    included = IncludeLaunchDescription(str(path), launch_arguments=given.items())
-    return LaunchDescription([started, included]), pids
+    included = [
+        IncludeLaunchDescription(str(path), launch_arguments={**network, **given}.items())
+        for given in (arguments, *others)
+    ]
+    return LaunchDescription([started, *included]), pids
 
 
 @pytest.fixture
@@ -82,6 +86,17 @@ def in_a_namespace(domain: int, tmp_path: Path) -> Launched:
 @launch_pytest.fixture
 def two_cameras(domain: int, tmp_path: Path) -> Launched:
     return launched("multi_camera.launch.py", tmp_path, cameras="[front, left]")
+
+
+@launch_pytest.fixture
+def two_robots(domain: int, tmp_path: Path) -> Launched:
+    file = tmp_path / "parameters.yaml"
+    file.write_text("/**:\n  ros__parameters:\n    jpeg_quality: 50\n")
+    first, second = (
+        {"namespace": robot, "cameras": "[front]", "params_file": str(file), "autostart": "True"}
+        for robot in ("one", "two")
+    )
+    return launched("multi_camera.launch.py", tmp_path, second, **first)
 
 
 def segmented(peer: Peer, camera: str, seed: int) -> None:
@@ -139,6 +154,16 @@ def test_cameras_share_one_node(two_cameras: Launched, domain: int) -> None:
         for camera in ("/front", "/left"):
             segmented(peer, camera, seed=3)
     assert len(two_cameras[1]) == 1
+
+
+@pytest.mark.launch(fixture=two_robots)
+def test_included_twice_the_first_ones_defaults_are_not_given_to_the_second(two_robots: Launched, domain: int) -> None:
+    with Peer(domain) as peer:
+        for robot in ("one", "two"):
+            segmented(peer, f"/{robot}/front", seed=5)
+            request = GetParameters.Request(names=["jpeg_quality"])
+            (quality,) = peer.call(GetParameters, f"/{robot}/segmentation_node/get_parameters", request).values
+            assert quality.integer_value == 50, f"the params file counts for {robot}"
 
 
 OWN_ARGUMENTS = {
