@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
@@ -125,11 +126,16 @@ class Camera:
             for info in publishers
         )
         kind = "CompressedImage" if self._is_compressed else "Image"
-        return (
-            f"{text}{len(publishers)} publishers there ({offered}), this node subscribes to sensor_msgs/msg/{kind} "
-            f"with {self._qos.reliability.name}. If they do publish, Fast DDS may lose large images on the way: give "
-            "the camera driver this package's config/fastdds.xml (README, Large images)"
+        text += (
+            f"{len(publishers)} publishers there ({offered}), this node subscribes to sensor_msgs/msg/{kind} with "
+            f"{self._qos.reliability.name}. If they do publish, "
         )
+        if "fastrtps" in rclpy.get_rmw_implementation_identifier():
+            return (
+                f"{text}Fast DDS may lose large images on the way: give the camera driver this package's "
+                "config/fastdds.xml (README, Large images)"
+            )
+        return f"{text}large images may get lost on the way: try image_reliability:=reliable"
 
     def _receive(self, message: AnyImage) -> None:
         now = time.monotonic()

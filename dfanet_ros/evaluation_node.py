@@ -159,7 +159,7 @@ class EvaluationNode(Node):
             message = "no mask and label with the same stamp have come"
         return DiagnosticStatus(
             level=level,
-            name=f"{self.get_name()}: {self._topics}",
+            name=f"{self.get_fully_qualified_name().lstrip('/')}: {self._topics}",
             message=message,
             hardware_id=gethostname(),
             values=[KeyValue(key=key, value=str(count)) for key, count in counts.items()],

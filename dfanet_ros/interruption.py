@@ -42,9 +42,13 @@ def taking_down(seconds: int = 5) -> Iterator[None]:
     """Within `with`, ROS is taken down: if that hangs, the system ends the process by SIGALRM.
 
     Fast DDS, with LARGE_DATA, may wait for ever for a connection to a process that says nothing
-    (eProsima/Fast-DDS#6066), and holds Python's lock meanwhile, so that no other thread could end us.
+    (eProsima/Fast-DDS#6066), and holds Python's lock meanwhile, so that no other thread could end us. Main thread only.
     """
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(seconds)
-    yield
-    signal.alarm(0)
+    handler = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    before = signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, handler)
+        signal.alarm(before)

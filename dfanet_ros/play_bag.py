@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import rclpy
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
@@ -26,6 +26,7 @@ CLOCK_PERIOD = 0.01  # seconds between two messages on /clock
 MOMENT = 0.05  # seconds between two looks whether we are to stop
 MUTUAL = 1.0  # seconds after which a subscriber that we have found has found us, too
 QOS = QoSProfile(depth=10)  # and reliable: a subscriber that keeps up loses nothing
+LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)  # maps, static transforms
 DELIVERED_WITHIN = Duration(seconds=5)
 
 
@@ -36,6 +37,7 @@ class Player:
         node: that the publishers belong to.
         topics: their types, like `sensor_msgs/msg/Image`, by name.
         rate: so many times as fast.
+        latched: those of them whose messages later subscribers get, too.
         clock: whether to publish the bag's time on /clock.
         stopped: is asked all the time whether to stop.
 
@@ -44,11 +46,20 @@ class Player:
     """
 
     def __init__(
-        self, node: Node, topics: dict[str, str], rate: float, clock: bool, stopped: Callable[[], bool]
+        self,
+        node: Node,
+        topics: dict[str, str],
+        rate: float,
+        latched: Collection[str],
+        clock: bool,
+        stopped: Callable[[], bool],
     ) -> None:
         self._rate = rate
         self._stopped = stopped
-        self._publishers = {topic: node.create_publisher(_type(kind), topic, QOS) for topic, kind in topics.items()}
+        self._publishers = {
+            topic: node.create_publisher(_type(kind), topic, LATCHED if topic in latched else QOS)
+            for topic, kind in topics.items()
+        }
         self._clock: Publisher[Clock] | None = node.create_publisher(Clock, "/clock", QOS) if clock else None
 
     def wait(self, seconds: float) -> list[str]:
@@ -123,7 +134,7 @@ def _play(node: Node, arguments: argparse.Namespace, stopped: Callable[[], bool]
 
     with BagReader(arguments.bag) as bag:
         topics = _chosen(bag.topics, arguments.topics, bag.listing())
-        player = Player(node, topics, arguments.rate, arguments.clock, stopped)
+        player = Player(node, topics, arguments.rate, bag.latched, arguments.clock, stopped)
         if arguments.wait and (alone := player.wait(arguments.wait)) and not stopped():
             print(f"note: nobody subscribes to {', '.join(alone)}; playing all the same", file=sys.stderr)
         end = time.monotonic() + arguments.delay

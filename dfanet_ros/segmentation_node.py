@@ -336,7 +336,7 @@ class SegmentationNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         now = self.get_clock().now()
-        name, host, values = self.get_name(), gethostname(), self.values
+        name, host, values = self.get_fully_qualified_name().lstrip("/"), gethostname(), self.values
         thresholds = Thresholds(**{field.name: values[field.name] for field in fields(Thresholds)})
         array = DiagnosticArray()
         array.header.stamp = now.to_msg()

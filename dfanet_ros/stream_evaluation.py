@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dfanet_ros.label_set import Label, LabelSet
+from dfanet_ros.label_set import UNLABELLED, Label, LabelSet
 from dfanet_ros.metrics import ConfusionMatrix
 from dfanet_ros.report.measures import measures
 
@@ -105,10 +105,13 @@ class StreamEvaluation:
         """Compare the frame of this stamp if it is complete; gives why that cannot be, if so."""
         if self.confusion is None or stamp not in self._masks or stamp not in self._truths:
             return ""
+        truth, mask = self._truths.pop(stamp), self._masks.pop(stamp)
         try:
-            self.confusion.update(self._truths.pop(stamp), self._masks.pop(stamp))
+            self.confusion.update(truth, mask)
         except ValueError as error:
             self.refused += 1
+            if (mask == UNLABELLED).any():
+                return f"{error}; {UNLABELLED} is what the segmentation node's class_filter makes of other classes"
             return str(error)
         self.compared += 1
         return ""

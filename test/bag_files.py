@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from dfanet_ros.bags.images import header_of, image_bytes
@@ -22,6 +23,18 @@ KINDS = [
     (StoragePlugin.SQLITE3, CompressionMode.FILE),
     (StoragePlugin.SQLITE3, CompressionMode.MESSAGE),
 ]
+EVER = QosTime(2**31 - 1, 2**32 - 1)
+LATCHED = Qos(
+    QosHistory.KEEP_LAST,
+    1,
+    QosReliability.RELIABLE,
+    QosDurability.TRANSIENT_LOCAL,
+    EVER,
+    EVER,
+    QosLiveliness.AUTOMATIC,
+    EVER,
+    False,
+)
 
 Message = tuple[str, int, bytes | memoryview]
 
@@ -32,13 +45,17 @@ def write_bag(
     messages: Iterable[Message],
     storage: StoragePlugin = StoragePlugin.MCAP,
     compression: CompressionMode = CompressionMode.NONE,
+    latched: Collection[str] = (),
 ) -> Path:
     """A bag that rosbags writes, with messages (topic, time of receipt in ns, bytes)."""
     writer = Writer(path, version=9, storage_plugin=storage)
     writer.set_compression(compression, CompressionFormat.ZSTD)
     with writer:
         connections = {
-            topic: writer.add_connection(topic, kind, typestore=typestore()) for topic, kind in topics.items()
+            topic: writer.add_connection(
+                topic, kind, typestore=typestore(), offered_qos_profiles=[LATCHED] if topic in latched else []
+            )
+            for topic, kind in topics.items()
         }
         for topic, received, data in messages:
             writer.write(connections[topic], received, data)

@@ -46,10 +46,11 @@ def messages(count: int = COUNT) -> list[tuple[str, int, bytes]]:
 @every_kind
 def test_all_messages_come_in_order(storage: StoragePlugin, mode: CompressionMode, tmp_path: Path) -> None:
     written = messages(20)
-    bag = write_bag(tmp_path / "bag", TOPICS, written, storage, mode)
+    bag = write_bag(tmp_path / "bag", TOPICS, written, storage, mode, latched=["/b"])
     for path in (bag, storage_file(bag)):
         with BagReader(path) as reader:
             assert reader.topics == TOPICS and reader.counts == {"/a": 10, "/b": 10}
+            assert reader.latched == {"/b"}
             assert [*reader.messages()] == written
             assert [*reader.messages(["/b"])] == [message for message in written if message[0] == "/b"]
             assert [*reader.messages([])] == []

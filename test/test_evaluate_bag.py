@@ -98,7 +98,7 @@ def make_bag(data: Path, path: Path, *arguments: object) -> Path:
 def run_on(bag: Path, weights: object, out: Path, *arguments: object, code: int = 0) -> dict[str, Any]:
     """Evaluate in this process; gives the metrics."""
     with pytest.raises(SystemExit) as ended:
-        run([str(bag), "--weights", str(weights), "--out", str(out), *map(str, arguments)])
+        run([str(bag), "--weights", str(weights), "--out", str(out), "--engine", "torch", *map(str, arguments)])
     assert ended.value.code == code
     return json.loads((out / "metrics.json").read_text())
 

@@ -89,7 +89,7 @@ def test_missing_bag_is_said(evaluate: ModuleType) -> None:
 
 
 def test_log_level_that_hides_when_the_node_is_ready_is_refused(evaluate: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="log_level is 'warn', but .* give info or debug"):
+    with pytest.raises(ValueError, match=r"log_level is 'warn', but .* give info or debug"):
         started(evaluate, bag=str(tmp_path), log_level="warn")
 
 

@@ -15,6 +15,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 
 from brightness import blocks, save_brightness_weights
 from conftest import even_classes, info_of, lively_network
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import ReliabilityPolicy
 from ros_harness import NodeProcess, Peer, next_domain
 from sensor_msgs.msg import Image
@@ -276,6 +277,13 @@ def test_namespace_and_remaps_apply(weights: Path, tmp_path: Path) -> None:
         image = encoded(blocks(*SIZE, seed=0)[0], "rgb8")
         publisher = peer.publisher("/robot/front/image")
         peer.exchange(publisher, image, "/robot/ids", "/robot/front/segmentation/overlay")
+        reported: set[str] = set()
+        peer.node.create_subscription(
+            DiagnosticArray, "/diagnostics", lambda array: reported.update(status.name for status in array.status), 10
+        )
+        # With the namespace: two robots' nodes are two entries.
+        names = {"robot/segmentation_node: network", "robot/segmentation_node: /robot/front/image"}
+        assert peer.spin_until(lambda: reported >= names, 20), reported
 
 
 def test_silence_is_reported_with_what_there_is(weights: Path, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 pytest.importorskip("rosbags", reason="rosbags is not installed")
 
+from bag_files import STRING, text, write_bag
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_harness import Peer, next_domain
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
@@ -155,6 +157,22 @@ def test_types_that_are_not_installed_are_left_out_or_refused(bag: Path) -> None
     with player(next_domain(), bag, "--topics", ODOMETRY) as process:
         _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (1, "error: the message type nav_msgs/msg/Odometry is not installed\n")
+
+
+def test_what_was_latched_comes_to_late_subscribers(tmp_path: Path) -> None:
+    domain, latched, passing = next_domain(), "/latched", "/passing"
+    messages = [(latched, START, text("for all")), (passing, START, text("gone")), (passing, START + 10**11, text("-"))]
+    bag = write_bag(tmp_path / "bag", dict.fromkeys((latched, passing), STRING), messages, latched=[latched])
+    came: list[str] = []
+    qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    with Peer(domain) as peer, player(domain, bag):
+        assert peer.spin_until(lambda: peer.node.count_publishers(passing) > 0, 60)
+        peer.spin_for(1)  # by now, both have been played
+        peer.node.create_subscription(String, passing, lambda message: came.append(message.data), 1)
+        peer.node.create_subscription(String, latched, lambda message: came.append(message.data), qos)
+        assert peer.spin_until(lambda: bool(came), 60)
+        peer.spin_for(0.5)
+    assert came == ["for all"]
 
 
 def test_waits_only_so_long(bag: Path) -> None:

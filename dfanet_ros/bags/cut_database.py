@@ -27,6 +27,7 @@ class CutDatabase:
         for number, topic, kind in self._connection.execute("SELECT id, name, type FROM topics"):
             self._channels[number] = topic
             self.topics[topic] = kind
+        self.latched: frozenset[str] = frozenset()
         self.problem = ""
         counts = Counter(topic for topic, _, _ in self._scan())
         self.counts = {topic: counts[topic] for topic in self.topics}

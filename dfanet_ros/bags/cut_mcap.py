@@ -26,6 +26,7 @@ class CutMcap:
         self._schemas: dict[int, str] = {}  # types
         self._channels: dict[int, str] = {}  # topics
         self.topics: dict[str, str] = {}
+        self.latched: frozenset[str] = frozenset()
         self.problem = ""
         counts = Counter(topic for topic, _, _ in self._scan())
         self.counts = {topic: counts[topic] for topic in self.topics}

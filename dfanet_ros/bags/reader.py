@@ -35,6 +35,7 @@ class BagReader:
     Attributes:
         topics: the topics' types, like `sensor_msgs/msg/Image`, by name.
         counts: how many messages of each topic there are, by name.
+        latched: topics whose messages are for later subscribers, too (transient local), as far as that is known.
 
     Raises:
         BagError: there is no such bag, or nothing of it can be read.
@@ -49,6 +50,7 @@ class BagReader:
             self._open(opened)
             self._stack = opened.pop_all()
         self.topics = {name: kind for storage in self._storages for name, kind in storage.topics.items()}
+        self.latched = frozenset().union(*(storage.latched for storage in self._storages))
         self.counts = {name: sum(storage.counts.get(name, 0) for storage in self._storages) for name in self.topics}
 
     def __enter__(self) -> BagReader:

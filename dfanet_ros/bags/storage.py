@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from rosbags.interfaces import ConnectionExtRosbag2, QosDurability
 from rosbags.rosbag2 import Reader
 
 if sys.version_info >= (3, 14):
@@ -27,11 +28,13 @@ class Storage(Protocol):
     Attributes:
         topics: their types, like `sensor_msgs/msg/Image`, by name.
         counts: how many messages each has.
+        latched: topics whose messages are for later subscribers, too (transient local), as far as that is known.
         problem: what of it cannot be read, as a sentence without its point; empty as long as all can.
     """
 
     topics: dict[str, str]
     counts: dict[str, int]
+    latched: frozenset[str]
     problem: str
 
     def messages(self, topics: Collection[str]) -> Iterator[Message]:
@@ -54,6 +57,7 @@ class WholeStorage:
         infos = self._reader.topics
         self.topics = {name: info.connections[0].msgtype for name, info in infos.items()}
         self.counts = {name: info.msgcount for name, info in infos.items()}
+        self.latched = frozenset(filter(self._is_latched, infos))
         self.problem = ""
 
     def messages(self, topics: Collection[str]) -> Iterator[Message]:
@@ -78,6 +82,16 @@ class WholeStorage:
     def close(self) -> None:
         """See `Storage`."""
         self._reader.close()
+
+    def _is_latched(self, topic: str) -> bool:
+        """Whether all who published there when it was recorded offered it so."""
+        offered = [
+            profile.durability
+            for connection in self._reader.topics[topic].connections
+            if isinstance(connection.ext, ConnectionExtRosbag2)
+            for profile in connection.ext.offered_qos_profiles
+        ]
+        return bool(offered) and all(durability == QosDurability.TRANSIENT_LOCAL for durability in offered)
 
 
 def uncompressed(data: bytes) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfanet_ros.evaluate_bag.segmented import OUTPUTS
+from dfanet_ros.network import AUTO
 from dfanet_ros.parameters import PARAMETERS
 from dfanet_ros.segmenter import Segmenter, find_weights, load_segmenter
 
@@ -86,5 +87,6 @@ def open_segmenter(arguments: argparse.Namespace) -> tuple[Segmenter, Path]:
     """
     chosen = {name: getattr(arguments, name) for name in SHARED if getattr(arguments, name) is not None}
     input_size = (chosen.pop("input_height", 0), chosen.pop("input_width", 0))
+    chosen.setdefault("engine", AUTO)
     named = {name: chosen[name] for name in ("weights", "network", "backbone") if name in chosen}
     return load_segmenter(**chosen, input_size=input_size), find_weights(**{"weights": "", **named})

@@ -21,6 +21,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from dfanet_ros.demo.serialized import stamp_of
+from dfanet_ros.interruption import taking_down
 from dfanet_ros.live.cameras import CONFIDENCE, LABELS, MASK, Camera, find_cameras, qos_for
 from dfanet_ros.live.matching import Matcher
 from dfanet_ros.live.packets import Matched
@@ -74,7 +75,8 @@ class Receiver:
     def __exit__(self, *_: object) -> None:
         rclpy.try_shutdown()
         self._thread.join()
-        self.node.destroy_node()
+        with taking_down():
+            self.node.destroy_node()
 
     def look_at(self, names: frozenset[str]) -> None:
         """Receive these cameras and no others; from any thread."""
