@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pickle
 import struct
@@ -20,8 +19,7 @@ pytest.importorskip("lightning", reason="Lightning is not installed")
 from dfanet_ros.image_files import ImageFileError
 from dfanet_ros.label_set import CAMVID, CITYSCAPES, STREET_SCENES, LabelSet
 from training.config import Config, load_config
-from training.data import open_part
-from training.data_sets import DATA_SETS, LabelledFiles
+from training.data_sets import DATA_SETS, LabelledFiles, open_part
 from training.data_sets.classes import CAMVID_COLORS, CAMVID_IDS, COCO_STUFF, VIRTUAL_KITTI, VOC, VOC_IDS, voc_color
 from training.data_sets.files import ColorDecoder
 
@@ -421,12 +419,11 @@ def test_samples_go_to_other_processes(tmp_path: Path) -> None:
 
 def test_a_config_names_the_data_set(tmp_path: Path) -> None:
     config = load_config(Config, ROOT / "training/configs/street_scenes.yaml")
-    for part in (open_part(config, None, name) for name in ("train", "val")):
+    for part in (open_part(config.data_set, None, name, config.input_size) for name in ("train", "val")):
         assert part.labels is STREET_SCENES and part[0][0].shape == (*config.input_size, 3)
     write_parts(tmp_path, 0, 1)
     (tmp_path / "labels.yaml").write_text(LABELS_YAML)
-    folder = dataclasses.replace(config, data_set="folder")
-    train, val = (open_part(folder, tmp_path, name) for name in ("train", "val"))
+    train, val = (open_part("folder", tmp_path, name, config.input_size) for name in ("train", "val"))
     assert train.labels.names == val.labels.names == ["floor", "step"]
 
 

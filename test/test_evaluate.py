@@ -17,6 +17,7 @@ from brightness import LEVELS, save_brightness_weights
 from conftest import info_of, lively_network
 from numpy.typing import NDArray
 
+from dfanet_ros.checkpoint import save_checkpoint
 from dfanet_ros.frame import Frame
 from dfanet_ros.image_files import read_image
 from dfanet_ros.label_set import CAMVID, STREET_SCENES
@@ -184,6 +185,18 @@ def test_a_data_set_by_its_name(scenes: Path, capsys: pytest.CaptureFixture[str]
     assert float(by_name.out.split()[-1]) > 20, "these weights know street scenes"
 
 
+def test_generated_scenes_need_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    network = lively_network(num_classes=len(STREET_SCENES), backbone="xception_b")
+    save_checkpoint(tmp_path / "weights.safetensors", network, info_of(network, STREET_SCENES, SIZE))
+    command = ["--weights", str(tmp_path / "weights.safetensors"), "--data-set", "street_scenes", "--device", "cpu"]
+    main([*command, "--out", str(tmp_path / "report")])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("mIoU: ")
+    assert json.loads((tmp_path / "report/metrics.json").read_text())["frames"] == 50
+    assert "generated" in (tmp_path / "report/report.html").read_text()
+    assert refused([*command, "--part", "test"], capsys).startswith("error: generated street scenes have no part test")
+
+
 def test_classes_of_other_names_are_noted(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     entries = yaml.safe_load((scenes / "labels.yaml").read_text())
     entries[2]["name"] = "tarmac"
@@ -222,6 +235,7 @@ GIVE = "error: say what to measure on, either with --images and --labels, or wit
         ("", f"{GIVE} none of them"),
         ("--images a", f"{GIVE} --images"),
         ("--data b", f"{GIVE} --data"),
+        ("--data-set camvid", f"{GIVE} --data-set"),
         ("--images a --data b", f"{GIVE} --images and --data"),
         ("--images a --labels b --data-set camvid --data c", f"{GIVE} --images and --labels and --data-set and --data"),
         ("--data-set mars --data .", "error: --data-set is 'mars', but there are camvid, "),

@@ -117,6 +117,36 @@ def test_two_processes_learn_as_one(data: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(scores, scores2, atol=0.5)
 
 
+def test_two_processes_end_at_sigterm_and_leave_none(data: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "run.yaml", epochs=1000)
+    process = subprocess.Popen(
+        command("train", config=config, data=data, out=tmp_path / "run", devices=2),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for_epoch(tmp_path / "run", 1, process)
+    children = [
+        Path("/proc", pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ]
+    assert children
+    process.terminate()
+    assert process.wait(30) == 128 + signal.SIGTERM
+    end = time.monotonic() + 10
+    while any(map(runs, children)):
+        assert time.monotonic() < end, "the second process goes on"
+        time.sleep(0.1)
+
+
+def runs(process: Path) -> bool:
+    """Whether a process, by its folder in /proc, is there and has not ended."""
+    try:
+        return "State:\tZ" not in (process / "status").read_text()
+    except OSError:
+        return False
+
+
 def test_a_loss_that_is_no_number_stops_the_training(data: Path, tmp_path: Path) -> None:
     config = write_config(
         tmp_path / "run.yaml",

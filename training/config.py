@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import RawDescriptionHelpFormatter
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -44,6 +45,13 @@ class Hardware:
     @property
     def processes(self) -> int:
         return self.devices * self.num_nodes
+
+    def check_hardware(self) -> None:
+        """Raises ConfigError if there cannot be such hardware."""
+        for name in ("devices", "num_nodes"):
+            check_positive(name, getattr(self, name))
+        for name in ("workers", "cache_gib"):
+            check_range(name, getattr(self, name), 0)
 
     def check_batch(self, batch_size: int) -> int:
         """The share of each process in a batch. Raises ConfigError if it cannot be divided."""
@@ -126,13 +134,23 @@ class Config(Hardware):
         except ValueError as error:
             raise ConfigError(str(error)) from error
         object.__setattr__(self, "backbone", backbone)  # what a run's folder says is what it was
-        for name in ("epochs", "batch_size", "evaluate_every", "learning_rate", "devices", "num_nodes"):
+        self.check_hardware()
+        for name in ("epochs", "batch_size", "evaluate_every", "learning_rate"):
             check_positive(name, getattr(self, name))
+        for name in ("weight_decay", "warmup_iterations", "gradient_clip", "auxiliary", "seed"):
+            check_range(name, getattr(self, name), 0)
+        for name in ("ema_decay", "label_smoothing", "ohem"):
+            check_range(name, getattr(self, name), 0, 1)
+        check_range("colour", self.colour, 0, 1)
         if self.class_weight_offset <= 1:
             raise ConfigError(f"class_weight_offset is {self.class_weight_offset}, but has to be larger than 1")
         for name in ("crop", "input_size", "scale"):
             for value in getattr(self, name):
                 check_positive(name, value)
+        if self.scale[0] > self.scale[1]:
+            raise ConfigError(f"scale is {list(self.scale)}, but has to be [smallest, largest]")
+        if not self.train_parts:
+            raise ConfigError("train_parts is empty, but has to name a part of the data set at least, like [train]")
         if self.epochs % self.evaluate_every:
             raise ConfigError(
                 f"epochs is {self.epochs}, but has to be a multiple of evaluate_every ({self.evaluate_every}): the "
@@ -171,8 +189,12 @@ class Classification(Hardware):
 
     def __post_init__(self) -> None:
         check_choice("backbone", self.backbone, CHANNELS)
-        for name in ("epochs", "batch_size", "size", "learning_rate", "devices", "num_nodes"):
+        self.check_hardware()
+        for name in ("epochs", "batch_size", "size", "learning_rate"):
             check_positive(name, getattr(self, name))
+        for name in ("weight_decay", "seed"):
+            check_range(name, getattr(self, name), 0)
+        check_range("label_smoothing", self.label_smoothing, 0, 1)
         self.check_batch(self.batch_size)
 
 
@@ -184,6 +206,12 @@ def check_choice(name: str, value: str, allowed: Any) -> None:
 def check_positive(name: str, value: float) -> None:
     if value <= 0:
         raise ConfigError(f"{name} is {value}, but has to be larger than 0")
+
+
+def check_range(name: str, value: float, least: float, limit: float = math.inf) -> None:
+    if not least <= value < limit:
+        end = f" and less than {limit}" if limit < math.inf else ""
+        raise ConfigError(f"{name} is {value}, but has to be at least {least}{end}")
 
 
 class HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):

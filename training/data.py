@@ -21,19 +21,9 @@ from dfanet_ros.image_files import ImageFileError
 from dfanet_ros.label_set import UNLABELLED, LabelSet
 from training.augmentation import random_colours, random_crop, random_flip, random_scale
 from training.config import Classification, Config
-from training.data_sets import DATA_SETS, GeneratedStreetScenes, Labelled, Sample
+from training.data_sets import Labelled, Sample, open_part
 
 Batch = tuple[Tensor, Tensor]  # normalised images (N, 3, H, W) float32 and ids (N, H, W) int64
-
-
-def open_part(config: Config, root: Path | None, part: str) -> Labelled:
-    """A part of the data set, read from its folder; street scenes are generated if there is none."""
-    if root is not None:
-        return DATA_SETS[config.data_set](root, part)
-    if config.data_set != "street_scenes":
-        raise ImageFileError(f"data set {config.data_set} is read from a folder: say where it is with --data")
-    count, seed = {"train": (400, 1), "val": (50, 2)}[part]
-    return GeneratedStreetScenes(count, *config.input_size, seed=seed)
 
 
 def normalise(image: NDArray[np.uint8]) -> Tensor:
@@ -160,11 +150,12 @@ class SegmentationData(LightningDataModule):
     def __init__(self, config: Config, root: Path | None) -> None:
         super().__init__()
         self.config = config
-        parts = [open_part(config, root, part) for part in config.train_parts]
+        parts = [open_part(config.data_set, root, part, config.input_size) for part in config.train_parts]
         self.labels: LabelSet = parts[0].labels
         together = Concatenated(parts)
         self.train = kept_in_memory(together, config.cache_gib, " + ".join(config.train_parts))
-        self.val = kept_in_memory(open_part(config, root, config.val_part), config.cache_gib, config.val_part)
+        val = open_part(config.data_set, root, config.val_part, config.input_size)
+        self.val = kept_in_memory(val, config.cache_gib, config.val_part)
         if len(self.train) < config.batch_size:
             raise ImageFileError(
                 f"there are {len(self.train)} frames to train on, fewer than the batch_size {config.batch_size}"

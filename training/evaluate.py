@@ -2,6 +2,7 @@
 
     python -m training.evaluate --weights FILE --images DIR --labels DIR
     python -m training.evaluate --weights FILE --data-set NAME --data DIR --out DIR
+    python -m training.evaluate --weights street_scenes --data-set street_scenes
 
 The images go through the same segmenter as in the node, and are compared at the labels' own size. Printed are, in
 percent, the IoU (intersection over union) of each class, fIoU (their mean, each class weighted by its share of the
@@ -25,7 +26,7 @@ from dfanet_ros.report.curves import LOSSES, VAL_MIOU, Curve, log_files, read_cu
 from dfanet_ros.report.measures import class_lines, measure_lines
 from dfanet_ros.report.scored_frames import SHOWN, ScoredFrames
 from dfanet_ros.segmenter import Segmenter, find_weights
-from training.data_sets import DATA_SETS, LabelledFiles, Sample
+from training.data_sets import DATA_SETS, Labelled, LabelledFiles, Sample, open_part
 from training.data_sets.files import plain_ids
 
 PART = "val"
@@ -46,7 +47,7 @@ def evaluate(segmenter: Segmenter, samples: Sequence[Sample], shown: int = SHOWN
     return frames
 
 
-def open_samples(arguments: argparse.Namespace, info: WeightsInfo) -> LabelledFiles:
+def open_samples(arguments: argparse.Namespace, info: WeightsInfo) -> Labelled:
     """The images and labels that were asked for.
 
     Raises:
@@ -56,7 +57,7 @@ def open_samples(arguments: argparse.Namespace, info: WeightsInfo) -> LabelledFi
         folder = ImageFolder(arguments.images, arguments.labels)
         pairs = [(image, arguments.labels / f"{image.stem}.png") for image in folder.images]
         return LabelledFiles(pairs, info.labels, plain_ids(info.labels))
-    samples = DATA_SETS[arguments.data_set](arguments.data, arguments.part or PART)
+    samples = open_part(arguments.data_set, arguments.data, arguments.part or PART, info.input_size)
     if len(samples.labels) != len(info.labels):
         raise ValueError(
             f"the weights '{arguments.weights}' have {len(info.labels)} classes (of {info.labels.name}), but data set "
@@ -91,7 +92,7 @@ def write(
     arguments: argparse.Namespace,
     weights: Path,
     segmenter: Segmenter,
-    samples: LabelledFiles,
+    samples: Labelled,
     found: ScoredFrames[int],
     curves: dict[str, Curve],
 ) -> Path:
@@ -105,13 +106,16 @@ def write(
         for miou, index in chosen:
             image, truth = samples[index]
             predicted = segmenter.segment([Frame(image)])[0].label_map
-            name = samples.pairs[index][0].relative_to(arguments.data if arguments.images is None else arguments.images)
+            name = f"scene {index}"
+            if isinstance(samples, LabelledFiles):
+                name = str(samples.pairs[index][0].relative_to(arguments.images or arguments.data))
             shown.append(ComparedFrame(f"{name}: mIoU {miou:.1f} %", image, truth, predicted))
         return shown
 
     if arguments.images is None:
         part = arguments.part or PART
-        subject, data = f"{arguments.data_set} ({part})", f"{arguments.data_set}, part {part}, in {arguments.data}"
+        place = f"in {arguments.data}" if arguments.data else "generated"
+        subject, data = f"{arguments.data_set} ({part})", f"{arguments.data_set}, part {part}, {place}"
     else:
         subject, data = str(arguments.images), f"images in {arguments.images}, labels in {arguments.labels}"
     facts: dict[str, str | int] = {
@@ -148,7 +152,9 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argparse
     )
     data_set = parser.add_argument_group("or: a data set, as its download was unpacked")
     data_set.add_argument("--data-set", metavar="NAME", help=f"one of {', '.join(DATA_SETS)}")
-    data_set.add_argument("--data", type=Path, metavar="DIR", help="folder that it was unpacked into")
+    data_set.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder that it was unpacked into (street_scenes need none)"
+    )
     data_set.add_argument("--part", metavar="PART", help=f"train, val, for some also test (default: {PART})")
     output = parser.add_argument_group("report")
     output.add_argument(
@@ -175,7 +181,8 @@ def check(arguments: argparse.Namespace) -> None:
     """Raise ValueError where the arguments do not go together."""
     names = ("--images", "--labels", "--data-set", "--data")
     given = [name for name in names if getattr(arguments, name[2:].replace("-", "_")) is not None]
-    if given not in (["--images", "--labels"], ["--data-set", "--data"]):
+    generated = given == ["--data-set"] and arguments.data_set == "street_scenes"
+    if given not in (["--images", "--labels"], ["--data-set", "--data"]) and not generated:
         raise ValueError(
             "say what to measure on, either with --images and --labels, or with --data-set and --data; given is "
             f"{' and '.join(given) or 'none of them'}"

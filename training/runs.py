@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from training.checkpoints import FOLDER, WholeFiles, keep_last_and_best
 from training.config import ConfigError, Hardware, as_yaml, load_config
+from training.ending import EndsAtOnce
 from training.synchronised import SyncBatchNorm
 
 
@@ -90,7 +91,12 @@ def build_trainer(
         max_epochs=epochs,
         check_val_every_n_epoch=evaluate_every,
         gradient_clip_val=gradient_clip or None,
-        callbacks=[*callbacks, LearningRateMonitor("epoch"), *keep_last_and_best(out, score)],
+        callbacks=[
+            *callbacks,
+            LearningRateMonitor("epoch"),
+            *keep_last_and_best(out, score),
+            *([EndsAtOnce()] if several else []),
+        ],
         logger=loggers,
         default_root_dir=out,
         num_sanity_val_steps=0,

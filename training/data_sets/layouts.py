@@ -167,6 +167,31 @@ DATA_SETS: dict[str, Callable[[Path, str], LabelledFiles]] = {
 }
 
 
+GENERATED = {"train": (400, 1), "val": (50, 2)}  # street scenes and seed of each part
+
+
+def open_part(name: str, root: Path | None, part: str, size: tuple[int, int]) -> Labelled:
+    """A part of a data set, read from its folder; without one, street scenes are generated.
+
+    Args:
+        name: of the data set.
+        root: the folder, or None.
+        part: like train or val.
+        size: height and width of scenes that are generated.
+
+    Raises:
+        ImageFileError: there is no such part, or the data set needs a folder.
+    """
+    if root is not None:
+        return DATA_SETS[name](root, part)
+    if name != street_scenes.__name__:
+        raise ImageFileError(f"data set {name} is read from a folder: say where it is with --data")
+    if part not in GENERATED:
+        raise ImageFileError(f"generated street scenes have no part {part}, but {' and '.join(GENERATED)}")
+    count, seed = GENERATED[part]
+    return GeneratedStreetScenes(count, *size, seed=seed)
+
+
 class GeneratedStreetScenes(StreetScenes, Labelled):
     """Street scenes made on the fly."""
 
