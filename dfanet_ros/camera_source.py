@@ -15,6 +15,7 @@ from std_msgs.msg import Header
 
 from dfanet_ros.calibration import load_calibration
 from dfanet_ros.image_messages import message_from_pixels
+from dfanet_ros.node_help import answer_help
 from dfanet_ros.parameters import Parameter
 from dfanet_ros.running import declare, running
 from dfanet_ros.sources import Picture, SourceLost, open_source
@@ -25,6 +26,10 @@ MUTUAL = 1.0  # seconds more, after which the subscriber has found us, too
 DELIVERED_WITHIN = Duration(seconds=2)  # that its last frame has
 PATIENCE = 1.0  # seconds between two attempts to get a lost source back
 QOS = QoSProfile(depth=1)  # and reliable, as drivers of cameras are
+DESCRIPTION = (
+    "Publishes a webcam, a video, a folder of images or generated scenes as a camera does: image_raw, camera_info and, "
+    "of a source with labels, label."
+)
 PARAMETERS = (
     Parameter(
         "source",
@@ -167,6 +172,7 @@ class Pace:
 
 def main() -> None:
     """Run the node until the source ends or it is interrupted; exit code 1 with a sentence if it cannot."""
+    answer_help(NAME, DESCRIPTION, PARAMETERS)
     with running(NAME, CameraSource) as (node, stop):
         try:
             node.play(stop)

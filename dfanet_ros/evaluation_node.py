@@ -20,6 +20,7 @@ from std_msgs.msg import Float64, String
 from std_srvs.srv import Trigger
 
 from dfanet_ros.image_messages import BadImage, frame_from_message
+from dfanet_ros.node_help import answer_help
 from dfanet_ros.parameters import RELIABILITIES, Parameter
 from dfanet_ros.report.measures import as_json, write_json
 from dfanet_ros.running import declare, running
@@ -30,6 +31,10 @@ PERIOD = 1.0  # seconds between two publications
 WARNING_PERIOD = 5.0  # seconds between two warnings about frames that cannot be compared
 FAREWELL = Duration(seconds=1)  # that subscribers have to receive the last measures
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+DESCRIPTION = (
+    "Compares the masks that are published with labels of the same stamps, and publishes the measures of all so far, "
+    "every second."
+)
 PARAMETERS = (
     Parameter("mask_topic", "segmentation/mask", "Masks, as the segmentation node publishes them."),
     Parameter("label_topic", "label", "Their labels: ids (mono8, 255 is unlabelled) with exactly the masks' stamps."),
@@ -168,6 +173,7 @@ class EvaluationNode(Node):
 
 def main() -> None:
     """Run the node until it is interrupted; exit code 1 with a sentence if a parameter is wrong."""
+    answer_help(NAME, DESCRIPTION, PARAMETERS)
     with running(NAME, EvaluationNode) as (node, stop):
         stop.wait()
         try:

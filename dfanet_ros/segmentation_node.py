@@ -41,6 +41,7 @@ from dfanet_ros.frame import Frame
 from dfanet_ros.interruption import taking_down
 from dfanet_ros.label_set import LabelSet
 from dfanet_ros.newest import Newest
+from dfanet_ros.node_help import answer_help
 from dfanet_ros.outputs import Outputs
 from dfanet_ros.parameters import PARAMETERS, Parameter
 from dfanet_ros.segmenter import Segmentation, Segmenter, find_weights, load_segmenter
@@ -49,6 +50,10 @@ from dfanet_ros.topics import output_namespace, refuse_clashes
 
 RELIABILITY = {"best_effort": ReliabilityPolicy.BEST_EFFORT, "reliable": ReliabilityPolicy.RELIABLE}
 DIAGNOSTICS_PERIOD = 1.0  # seconds, as usual for /diagnostics
+DESCRIPTION = (
+    "Segments the images of one or several cameras: masks, colour masks, overlays and confidences are published under "
+    "<camera>/segmentation."
+)
 TABLE = {parameter.name: parameter for parameter in PARAMETERS}
 
 
@@ -387,6 +392,7 @@ class RosLog(logging.Handler):
 
 def main() -> None:
     """Run the node until it is interrupted; exit code 1 with a sentence if a parameter is wrong."""
+    answer_help("segmentation_node", DESCRIPTION, PARAMETERS)
     try:
         # Not rclpy's handlers: they would end ROS in the middle of a batch, whose frames nobody would account for.
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)

@@ -135,7 +135,7 @@ def test_what_does_not_fit_is_counted_and_said_and_the_next_frame_counts(bench: 
         statuses = [status for array in bench.peer.received["/diagnostics"] for status in array.status]
         return any(
             status.level == b"\1"
-            and status.name == f"evaluation_node: {MASK} against {LABEL}"
+            and status.name == f"camera/evaluation_node: {MASK} against {LABEL}"
             and status.message == "mIoU 100.00 % of 1 frames; some could not be compared (see the log)"
             and ("refused", "3") in [(value.key, value.value) for value in status.values]
             for status in statuses

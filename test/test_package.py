@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -188,11 +189,32 @@ def readme_row(parameter: Parameter) -> str:
     return f"| `{parameter.name}` | `{default}` | {parameter.allowed} | {parameter.description}{live} |"
 
 
-def test_readme_has_every_parameter() -> None:
+def readme_table(parameters: Iterable[Parameter]) -> str:
     header = "| parameter | default | allowed | description |"
-    table = "\n".join([header, "|---|---|---|---|", *map(readme_row, PARAMETERS)])
+    return "\n".join([header, "|---|---|---|---|", *map(readme_row, parameters)])
+
+
+def test_readme_has_every_parameter() -> None:
+    table = readme_table(PARAMETERS)
     readme = (ROOT / "README.md").read_text()
     assert f"{table}\n" in readme, f"the README's table of parameters has to be\n{table}\n"
+
+
+@pytest.mark.parametrize("name", ["camera_source", "evaluation_node"])
+def test_parameters_of_the_smaller_nodes_are_documented(name: str) -> None:
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    table = readme_table(importlib.import_module(f"dfanet_ros.{name}").PARAMETERS)
+    assert f"{table}\n" in (ROOT / "docs/nodes.md").read_text(), f"the table of {name} has to be\n{table}\n"
+
+
+@pytest.mark.parametrize("name", ["segmentation_node", "camera_source", "evaluation_node"])
+def test_help_of_a_node_has_its_parameters(name: str) -> None:
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    command = [sys.executable, "-m", f"dfanet_ros.{name}", "--help", "--ros-args", "-p", "x:=1"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0 and shown.stdout.startswith(f"usage: {name} [--ros-args -p PARAMETER:=VALUE")
+    for parameter in importlib.import_module(f"dfanet_ros.{name}").PARAMETERS:
+        assert f"\n  {parameter.name}\n" in shown.stdout
 
 
 def test_version_is_the_same_everywhere() -> None:
