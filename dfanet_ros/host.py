@@ -14,6 +14,7 @@ from torch import Tensor
 from dfanet_ros.checkpoint import WeightsInfo
 from dfanet_ros.frame import Frame
 from dfanet_ros.label_set import UNLABELLED
+from dfanet_ros.memory import keep_freed_memory
 from dfanet_ros.style import Style
 from dfanet_ros.upsampling import upsampled_argmax, upsampled_confidence
 
@@ -104,6 +105,7 @@ class HostPipeline:
     """
 
     def __init__(self, info: WeightsInfo, input_size: tuple[int, int], logits_stride: int) -> None:
+        keep_freed_memory()
         self.input_size = input_size
         self.logits_stride = logits_stride
         self.style = Style.of(info.labels)

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from dfanet_ros.memory import keep_freed_memory
 from training.checkpoints import FOLDER, WholeFiles, keep_last_and_best
 from training.config import ConfigError, Hardware, as_yaml, load_config
 from training.ending import EndsAtOnce
@@ -71,6 +72,7 @@ def build_trainer(
         gradient_clip: largest norm of the gradient; 0: no limit.
         callbacks: further ones.
     """
+    keep_freed_memory()
     # Its notes on devices and services are of no use to the reader of a progress bar; warnings stay.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     precision = config.precision

@@ -47,6 +47,11 @@ class Measured:
         return f"{self.engine} {self.precision}"
 
     @property
+    def short(self) -> str:
+        """The weights' name, of a file with that of its folder: runs are told apart by it."""
+        return "/".join(Path(self.weights).with_suffix("").parts[-2:])
+
+    @property
     def outside(self) -> float:
         """The segmenter's share outside the network, in percent."""
         return 100 * (1 - median(self.network) / median(self.segmenter))
@@ -69,7 +74,7 @@ def engine_table(measured: Sequence[Measured]) -> str:
         network = median(row.network)
         ratio = network / median(reference_of(measured, row).network)
         lines.append(
-            f"| {row.weights} | {row.size[0]} x {row.size[1]} | {row.batch} | {row.name} | "
+            f"| {row.short} | {row.size[0]} x {row.size[1]} | {row.batch} | {row.name} | "
             f"{_ms(network)} | {ratio:.2f} | {network / row.floor:.1f} | "
             f"{_ms(median(row.segmenter))} | {row.outside:.0f} % | {median(row.segmenter) / median(row.eager):.2f} |"
         )
@@ -86,7 +91,7 @@ def device_table(measured: Sequence[Measured]) -> str:
         if row.on_device:
             time = median(row.on_device)
             lines.append(
-                f"| {row.weights} | {row.size[0]} x {row.size[1]} | {row.batch} | {row.name} | "
+                f"| {row.short} | {row.size[0]} x {row.size[1]} | {row.batch} | {row.name} | "
                 f"{time:.3f} | {1e3 * row.batch / time:.0f} | {time / row.floor:.1f} |"
             )
     return "\n".join(lines)
@@ -102,7 +107,7 @@ def node_table(measured: Sequence[Measured]) -> str:
         if row.frame:
             frame = median(row.frame)
             lines.append(
-                f"| {row.weights} | {row.size[0]} x {row.size[1]} | {row.name} | {frame:.1f} | "
+                f"| {row.short} | {row.size[0]} x {row.size[1]} | {row.name} | {frame:.1f} | "
                 f"{median(row.segmenter) / frame:.2f} | {median(row.latency):.1f} |"
             )
     return "\n".join(lines)
@@ -130,7 +135,7 @@ def draw(path: Path, measured: Sequence[Measured], title: str) -> None:
     )[:, 0]
     for axes, size in zip(panels, sizes, strict=True):
         group = [row for row in rows if row.size == size]
-        names = [f"{row.name}, {row.weights}" for row in group]
+        names = [f"{row.name}, {row.short}" for row in group]
         network = [median(row.network) for row in group]
         around = [max(0.0, median(row.segmenter) - alone) for row, alone in zip(group, network, strict=True)]
         axes.barh(names, network, color="#1f5fa8", label="network")
