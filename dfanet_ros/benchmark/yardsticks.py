@@ -55,7 +55,8 @@ class Yardsticks:
         weight = torch.randn(CHANNELS, CHANNELS, 3, 3, device=self.device, dtype=dtype)
         image = torch.randn(IMAGES[self.device.type], CHANNELS, SIDE, SIDE, device=self.device, dtype=dtype)
         weight, image = (each.contiguous(memory_format=torch.channels_last) for each in (weight, image))
-        source = torch.ones(COPIED, dtype=torch.uint8, device=self.device)  # pages never written to cost nothing to read
+        # Written to, for pages that never were cost nothing to read.
+        source = torch.ones(COPIED, dtype=torch.uint8, device=self.device)
         target = torch.empty_like(source)
         with torch.inference_mode():
             self._time(precision, lambda: nn.functional.conv2d(image, weight, padding=1))
