@@ -26,6 +26,7 @@ Value = str | bool | int | float | list[str]
 OUTPUTS = ("mask", "color_mask", "overlay", "confidence")
 RELIABILITIES = ("best_effort", "reliable")
 TRANSPORTS = ("auto", "raw", "compressed")
+BOOLEANS = ["true", "false", "True", "False"]  # of launch arguments; the latter are what launch files in Python say
 
 
 @dataclass(frozen=True)

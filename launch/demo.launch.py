@@ -16,9 +16,10 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from dfanet_ros.parameters import BOOLEANS
+
 SCENES = "street_scenes"
 CAMERA = "/camera"
-BOOLEANS = ["true", "false", "True", "False"]  # the latter are what launch files in Python say
 NETWORK = {"weights", "network", "backbone"}  # of these arguments none is given: the weights fit the source
 
 ARGUMENTS = [

@@ -24,7 +24,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from dfanet_ros.parameters import OUTPUTS, PARAMETERS, Parameter
+from dfanet_ros.parameters import BOOLEANS, OUTPUTS, PARAMETERS, Parameter
 from dfanet_ros.topics import COMPRESSED, output_namespace
 
 # Of Fast DDS 2 (Humble, Jazzy) and of what came after it, which warns of the old name.
@@ -36,7 +36,6 @@ PROFILES_FILE = (
 # By which a user chooses transports.
 CHOICES = ("FASTDDS_BUILTIN_TRANSPORTS", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 SHOWN = "/camera/image_raw"  # by config/segmentation.rviz, with its results
-BOOLEANS = ["true", "false", "True", "False"]  # the latter are what launch files in Python say
 
 OTHERS = [
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."),

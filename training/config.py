@@ -139,9 +139,8 @@ class Config(Hardware):
             check_positive(name, getattr(self, name))
         for name in ("weight_decay", "warmup_iterations", "gradient_clip", "auxiliary", "seed"):
             check_range(name, getattr(self, name), 0)
-        for name in ("ema_decay", "label_smoothing", "ohem"):
+        for name in ("ema_decay", "label_smoothing", "ohem", "colour"):
             check_range(name, getattr(self, name), 0, 1)
-        check_range("colour", self.colour, 0, 1)
         if self.class_weight_offset <= 1:
             raise ConfigError(f"class_weight_offset is {self.class_weight_offset}, but has to be larger than 1")
         for name in ("crop", "input_size", "scale"):

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfanet_ros.evaluate_bag.segmented import OUTPUTS
-from dfanet_ros.network import AUTO
 from dfanet_ros.parameters import PARAMETERS
 from dfanet_ros.segmenter import Segmenter, find_weights, load_segmenter
 
@@ -64,6 +63,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             shared.add_argument(
                 f"--{parameter.name.replace('_', '-')}",
                 type=type(parameter.default),
+                default=parameter.default,
                 metavar="VALUE",
                 help=f"{parameter.description} Allowed: {parameter.allowed}.".replace("%", "%%"),
             )
@@ -71,7 +71,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.batch < 0:
         parser.error(f"--batch is {arguments.batch}, but has to be at least 1")
     for parameter in PARAMETERS:
-        if parameter.name in SHARED and getattr(arguments, parameter.name) is not None:
+        if parameter.name in SHARED:
             try:
                 parameter.checked(getattr(arguments, parameter.name))
             except ValueError as error:
@@ -85,8 +85,7 @@ def open_segmenter(arguments: argparse.Namespace) -> tuple[Segmenter, Path]:
     Raises:
         ValueError: see `load_segmenter`.
     """
-    chosen = {name: getattr(arguments, name) for name in SHARED if getattr(arguments, name) is not None}
-    input_size = (chosen.pop("input_height", 0), chosen.pop("input_width", 0))
-    chosen.setdefault("engine", AUTO)
-    named = {name: chosen[name] for name in ("weights", "network", "backbone") if name in chosen}
-    return load_segmenter(**chosen, input_size=input_size), find_weights(**{"weights": "", **named})
+    chosen = {name: getattr(arguments, name) for name in SHARED}
+    input_size = (chosen.pop("input_height"), chosen.pop("input_width"))
+    weights = find_weights(arguments.weights, arguments.network, arguments.backbone)
+    return load_segmenter(**chosen, input_size=input_size), weights
