@@ -63,7 +63,7 @@ def started(out: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "ROS_DOMAIN_ID": str(next_domain())},
+        env={**os.environ, "ROS_DOMAIN_ID": str(next_domain()), "PYTHONFAULTHANDLER": "1"},
     )
     try:
         yield process
@@ -72,9 +72,22 @@ def started(out: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
+def ended(process: subprocess.Popen[str], seconds: float) -> tuple[str, str]:
+    """What it has printed (stdout, stderr); should it not end in time, the test fails and says where it waits."""
+    try:
+        return process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        nodes = subprocess.run(["pgrep", "-P", str(process.pid)], stdout=subprocess.PIPE, text=True).stdout.split()
+        process.send_signal(signal.SIGABRT)  # the fault handler prints what Python is doing
+        stderr = process.communicate()[1]
+        for node in nodes:
+            os.kill(int(node), signal.SIGKILL)
+        pytest.fail(f"the demo has not ended within {seconds:.0f} s:\n{stderr}")
+
+
 def demo(out: Path, *arguments: object) -> Run:
     with started(out, *arguments) as process:
-        stdout, stderr = process.communicate(timeout=110)
+        stdout, stderr = ended(process, 110)
     return Run(out, process.returncode, stdout, stderr)
 
 
@@ -187,7 +200,7 @@ def test_interrupting_stops_the_node_and_closes_the_bags(weights: Path, frames: 
             time.sleep(0.1)
         time.sleep(4)  # for the first mask; the second frame comes after 10 s
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=30)
+        _, stderr = ended(process, 30)
     assert process.returncode == 1
     assert stderr.endswith("demo: interrupted\n")
     assert "received" in (tmp_path / "node.log").read_text()  # the node's last words

@@ -24,9 +24,8 @@ def measure(row: Measured, device: str, rounds: int, images: Path | None) -> Non
     print(f"the node with {row.name}", file=sys.stderr)
     weights = find_weights(row.weights)
     prepare_process()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        NodeProcess(
+    with tempfile.TemporaryDirectory() as folder:
+        process = NodeProcess(
             Path(folder) / "node.log",
             weights=str(weights),
             input_height=row.size[0],
@@ -34,14 +33,13 @@ def measure(row: Measured, device: str, rounds: int, images: Path | None) -> Non
             device=device,
             precision=row.precision,
             engine=row.engine,
-        ) as process,
-        Session(process, [MASK]) as session,
-    ):
-        message = serialized(frames(1, images)[0])
-        session.connect(message)
-        for _ in range(rounds):
-            row.frame.append(_time_per_frame(session, message))
-            row.latency += _latencies(session, message)
+        )
+        with Session(process, [MASK]) as session, process:
+            message = serialized(frames(1, images)[0])
+            session.connect(message)
+            for _ in range(rounds):
+                row.frame.append(_time_per_frame(session, message))
+                row.latency += _latencies(session, message)
 
 
 def _time_per_frame(session: Session, message: bytes) -> float:

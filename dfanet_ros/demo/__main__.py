@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     write_frames(out / "frames", CAMERA, images, rate or BAG_RATE)
 
     process = NodeProcess(out / "node.log", weights=str(weights))
-    with process, Session(process) as session:
+    with Session(process) as session, process:
         print("starting the node ...", file=sys.stderr)
         session.connect(next(read_messages(out / "frames", CAMERA)))
         with BagWriter(out / "recorded", dict.fromkeys((MASK, COLOR_MASK, OVERLAY), IMAGE)) as recorded:

@@ -44,8 +44,11 @@ class Exchange:
 class Session:
     """Sends frames as a camera does and receives what the node publishes; to be used with `with`.
 
+    It has to end after the node: taking ROS down may wait for ever for another process that is there and says nothing
+    (eProsima/Fast-DDS#6066).
+
     Args:
-        process: the node, started.
+        process: the node, which has to run by the time of `connect`.
         topics: what to subscribe to, `MASK` among them.
     """
 
