@@ -20,6 +20,7 @@ from dfanet_ros.network.inference import inference_form
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 LAYOUT = "NHWC"  # of the images, as OpenVINO computes on CPUs
+BATCH = 1  # of what is compiled: for any batch it would take a third longer, for sizes are then worked out at each call
 
 
 def objection(device: torch.device, precision: str) -> str:
@@ -53,7 +54,7 @@ class Engine:
         }
 
         processor = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
-        key = [fingerprint(network), input_size, LAYOUT, openvino.get_version(), *processor, settings]
+        key = [fingerprint(network), input_size, LAYOUT, BATCH, openvino.get_version(), *processor, settings]
         compiled = cached("openvino", key, lambda: apart(_compiled, network, input_size, settings))
         self._one = core.import_model(BytesIO(compiled), "CPU", settings)
         self._several: Any = None  # made when the first batch of several frames comes
@@ -62,7 +63,7 @@ class Engine:
     def logits(self, images: Tensor) -> Tensor:
         """Normalised images to coarse logits."""
         given = images.permute(0, 2, 3, 1).contiguous().numpy()
-        if len(given) == 1 or self._threads == 1:
+        if len(given) == BATCH:
             return torch.from_numpy(self._one(given, share_inputs=True)[0])
         return torch.from_numpy(self._each_in_one_thread(given))
 
@@ -72,9 +73,9 @@ class Engine:
 
     def _each_in_one_thread(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._several is None:
-            self._several = _openvino().AsyncInferQueue(self._import(), self._threads)
-        shape = self._one.output(0).partial_shape
-        logits = np.empty((len(images), *(shape[axis].get_length() for axis in (1, 2, 3))), np.float32)
+            network = self._import() if self._threads > 1 else self._one
+            self._several = _openvino().AsyncInferQueue(network, self._threads)
+        logits = np.empty((len(images), *self._one.output(0).shape[1:]), np.float32)
 
         def keep(request: Any, number: int) -> None:
             logits[number] = request.get_output_tensor(0).data[0]
@@ -98,10 +99,10 @@ def _openvino() -> ModuleType:
 
 
 def _compiled(network: Network, input_size: tuple[int, int], settings: dict[str, Any]) -> bytes:
-    """What OpenVINO makes of the network in its form for inference, for any batch."""
+    """What OpenVINO makes of the network in its form for inference."""
     openvino = _openvino()
     model = openvino.convert_model(exported(CoarseLogits(inference_form(network)), input_size))
-    model.reshape([-1, 3, *input_size])
+    model.reshape([BATCH, 3, *input_size])
     images = openvino.preprocess.PrePostProcessor(model)
     images.input().model().set_layout(openvino.Layout("NCHW"))
     images.input().tensor().set_layout(openvino.Layout(LAYOUT))
