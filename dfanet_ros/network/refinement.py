@@ -43,8 +43,7 @@ class RefiningBlock(nn.Module):
         depthwise, pointwise = block.first.depthwise, block.first.pointwise
         assert isinstance(block.skip, EverySecond)
         skip = block.skip.conv
-        self.around = _SmallDepthwise(depthwise.weight[:coarse, 0])
-        self.mix = _pointwise(pointwise.weight[:, :coarse])
+        self.around = _SmallSeparable(depthwise.weight[:coarse, 0], pointwise.weight[:, :coarse])
         fine = _fine(depthwise, coarse)
         self.fine = Separable(fine, _pointwise(pointwise.weight[:, coarse:], pointwise.bias), relu=True)
         self.second, self.last = block.second, block.last
@@ -52,26 +51,27 @@ class RefiningBlock(nn.Module):
         self.skip_fine = EverySecond(skip.weight[:, coarse:])
         sampled = _TAPS[:, _UNDER]  # the enlarged pixels that a stride of 2 meets
         kernels = torch.einsum("yi,xj->yxij", sampled, sampled).reshape(4, 1, 3, 3)
-        self.register_buffer("sample", kernels.repeat(self.skip.out_channels, 1, 1, 1))
+        self.register_buffer("sample", kernels.repeat_interleave(self.skip.out_channels, 0))
 
     def forward(self, attention: Tensor, enc2: Tensor) -> Tensor:
         """(N, coarse, h, w) and (N, C, 4 h, 4 w) to (N, outputs, 2 h, 2 w)."""
         small = _with_edges(attention)
-        inner = self.fine(enc2, self.around(small, self.mix))
+        inner = self.fine(enc2, self.around(small))
         skip = self.skip(small)
-        skip = F.pixel_shuffle(F.conv2d(skip, self.sample, groups=skip.shape[1]), 2)
-        result: Tensor = self.last(self.second(inner), self.skip_fine(enc2) + skip)
+        sampled = torch.cat([F.conv2d(skip, kernels, groups=skip.shape[1]) for kernels in self.sample.chunk(4)], 1)
+        result: Tensor = self.last(self.second(inner), self.skip_fine(enc2) + _interleaved(sampled))
         return result
 
 
-class _SmallDepthwise(nn.Module):
-    """A depthwise 3 x 3 with stride 2 over an enlarged map, of the small one.
+class _SmallSeparable(nn.Module):
+    """A depthwise 3 x 3 with stride 2 over an enlarged map and a 1 x 1 after it, of the small one.
 
     Outside the enlarged map are zeros, but outside the small one is its edge, or what lies inside would be wrong; what
     the first row and column then have too much is computed once more and taken off.
 
     Args:
-        weight: of the depthwise convolution, (channels, 3, 3).
+        depthwise: weight, (channels, 3, 3).
+        pointwise: weight, (outputs, channels, 1, 1).
     """
 
     everywhere: Tensor
@@ -79,33 +79,43 @@ class _SmallDepthwise(nn.Module):
     left: Tensor
     corner: Tensor
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, depthwise: Tensor, pointwise: Tensor) -> None:
         super().__init__()
-        channels = len(weight)
-        everywhere = torch.einsum("cts,yti,xsj->yxcij", weight, _TAPS, _TAPS)
+        self.mix = _pointwise(pointwise)
+        # By output pixel (even or odd row, even or odd column), channel, and the kernel's rows and columns.
+        channels = len(depthwise)
+        everywhere = torch.einsum("cts,yti,xsj->yxcij", depthwise, _TAPS, _TAPS)
         self.register_buffer("everywhere", everywhere.reshape(4 * channels, 1, 3, 3))
-        above = torch.einsum("cs,xsj->cxj", weight[:, _BEFORE], _TAPS)
-        self.register_buffer("above", above.reshape(2 * channels, 1, 1, 3))
-        left = torch.einsum("ct,yti->cyi", weight[:, :, _BEFORE], _TAPS)
-        self.register_buffer("left", left.reshape(2 * channels, 1, 3, 1))
-        self.register_buffer("corner", weight[:, _BEFORE, _BEFORE].reshape(1, channels, 1, 1).clone())
+        above, left = torch.zeros(2, 2, channels, 1, 3), torch.zeros(2, 2, channels, 3, 1)
+        above[0, :, :, 0] = torch.einsum("cs,xsj->xcj", depthwise[:, _BEFORE], _TAPS)
+        left[:, 0, :, :, 0] = torch.einsum("ct,yti->yci", depthwise[:, :, _BEFORE], _TAPS)
+        corner = torch.zeros(2, 2, channels, 1, 1)
+        corner[0, 0, :, 0, 0] = depthwise[:, _BEFORE, _BEFORE]
+        for name, weight in (("above", above), ("left", left), ("corner", corner)):
+            mixed = torch.einsum("oc,yxcij->yxocij", pointwise[:, :, 0, 0], weight)
+            self.register_buffer(name, mixed.flatten(0, 2))
 
-    def forward(self, small: Tensor, mix: nn.Module) -> Tensor:
-        """(N, C, h + 2, w + 2), padded, to what `mix`, a 1 x 1 convolution, makes of the result, (N, ..., 2 h, 2 w)."""
-        channels = small.shape[1]
-        height, width = 2 * (small.shape[2] - 2), 2 * (small.shape[3] - 2)
-        # Four convolutions rather than one with four outputs a channel, and mixed before they are put side by side,
-        # while there are fewer channels: OpenVINO needs 0.82 of the time for the whole network in bfloat16, 0.89 in
-        # float32.
-        parts = [mix(F.conv2d(small, kernels, groups=channels)) for kernels in self.everywhere.chunk(4)]
-        result = F.pixel_shuffle(torch.stack(parts, 2).flatten(1, 2), 2)
-        row = F.conv2d(small[:, :, 1:2], self.above, groups=channels)
-        row = row.reshape(-1, channels, 2, width // 2).transpose(2, 3).reshape(-1, channels, 1, width)
-        column = F.conv2d(small[:, :, :, 1:2], self.left, groups=channels)
-        column = column.reshape(-1, channels, 2, height // 2).transpose(2, 3).reshape(-1, channels, height, 1)
-        corner = self.corner * small[:, :, 1:2, 1:2]
-        row, column = mix(row - F.pad(corner, (0, width - 1))), mix(column)
-        return result - F.pad(row, (0, 0, 0, height - 1)) - F.pad(column, (0, width - 1))
+    def forward(self, small: Tensor) -> Tensor:
+        """(N, channels, h + 2, w + 2), padded by its edge, to (N, outputs, 2 h, 2 w)."""
+        channels, bottom, right = small.shape[1], small.shape[2] - 3, small.shape[3] - 3
+        # Four convolutions rather than one with four outputs a channel, for which OpenVINO has no fast way; and mixed
+        # before they are put side by side, while there are fewer channels.
+        parts = [self.mix(F.conv2d(small, kernels, groups=channels)) for kernels in self.everywhere.chunk(4)]
+        above = F.pad(F.conv2d(small[:, :, 1:2], self.above), (0, 0, 0, bottom))
+        left = F.pad(F.conv2d(small[:, :, :, 1:2], self.left), (0, right))
+        corner = F.pad(F.conv2d(small[:, :, 1:2, 1:2], self.corner), (0, right, 0, bottom))  # it is in both
+        return _interleaved(torch.cat(parts, 1) - above - left + corner)
+
+
+def _interleaved(parts: Tensor) -> Tensor:
+    """Four maps beside each other, (N, 4 C, h, w), to one, (N, C, 2 h, 2 w): its even and odd rows and columns.
+
+    Not F.pixel_shuffle, which has the four beside each other channel by channel and not map by map: with channels last
+    in memory, that moves single numbers.
+    """
+    channels, height, width = parts.shape[1] // 4, *parts.shape[2:]
+    parts = parts.reshape(-1, 2, 2, channels, height, width)
+    return parts.permute(0, 3, 4, 1, 5, 2).reshape(-1, channels, 2 * height, 2 * width)
 
 
 def _with_edges(features: Tensor) -> Tensor:
