@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dfanet_ros.checkpoint import WeightsInfo
+from dfanet_ros.engines.torch import numpy_view
 from dfanet_ros.frame import Frame
 from dfanet_ros.label_set import UNLABELLED
 from dfanet_ros.memory import keep_freed_memory
@@ -102,24 +103,28 @@ class HostPipeline:
         info: of the weights: normalisation and colours.
         input_size: (height, width) that the network gets.
         logits_stride: of the network, an even number.
+        dtype: of the images for the network.
     """
 
-    def __init__(self, info: WeightsInfo, input_size: tuple[int, int], logits_stride: int) -> None:
+    def __init__(
+        self, info: WeightsInfo, input_size: tuple[int, int], logits_stride: int, dtype: torch.dtype = torch.float32
+    ) -> None:
         keep_freed_memory()
         self.input_size = input_size
         self.logits_stride = logits_stride
         self.style = Style.of(info.labels)
         values = np.arange(256, dtype=np.float32) / 255
         table = (values[:, None] - np.array(info.mean)) / np.array(info.std)
-        self._table = table.astype(np.float32)[None]  # (1, 256, 3), as OpenCV wants it
+        self._dtype = dtype
+        self._table = numpy_view(torch.from_numpy(table).to(dtype))[None]  # (1, 256, 3), as OpenCV wants it
 
     def prepare(self, frames: Sequence[Frame]) -> Tensor:
-        """Resized and normalised RGB, (N, 3, H, W) float32, channels last in memory, as most engines compute."""
-        batch = np.empty((len(frames), *self.input_size, 3), np.float32)
+        """Resized and normalised RGB, (N, 3, H, W), channels last in memory, as most engines compute."""
+        batch = np.empty((len(frames), *self.input_size, 3), self._table.dtype)
         for image, frame in zip(batch, frames, strict=True):
             resized = Frame(resize_frame(frame.pixels, self.input_size), frame.encoding)
             cv2.LUT(resized.rgb(), self._table, dst=image)
-        return torch.from_numpy(batch).permute(0, 3, 1, 2)
+        return torch.from_numpy(batch).view(self._dtype).permute(0, 3, 1, 2)
 
     def finish(self, coarse_logits: Tensor, frames: Sequence[Frame]) -> list[HostSegmentation]:
         """Results at each frame's size, of the network's coarse logits (N, classes, h, w)."""

@@ -95,13 +95,13 @@ class Segmenter:
         self.input_size = (input_size[0] or info.input_size[0], input_size[1] or info.input_size[1])
         self.engine = choose_engine(engine, self.device, self.precision)
         self._engine = build_engine(self.engine.name, network, self.input_size, self.device, self.precision, threads)
+        given = info, self.input_size, network.logits_stride
+        dtype = DTYPES[self.precision]
         self._pipeline: HostPipeline | DevicePipeline
         if self.device.type == "cpu":
-            self._pipeline = HostPipeline(info, self.input_size, network.logits_stride)
+            self._pipeline = HostPipeline(*given, dtype)
         else:
-            self._pipeline = DevicePipeline(
-                info, self.input_size, network.logits_stride, self.device, DTYPES[self.precision]
-            )
+            self._pipeline = DevicePipeline(*given, self.device, dtype)
 
     @torch.inference_mode()
     def segment(self, frames: Sequence[Frame]) -> list[Segmentation]:
@@ -124,7 +124,7 @@ class Segmenter:
         return function(pixels, self._engine.logits)
 
     def logits(self, images: Tensor) -> Tensor:
-        """The network alone: normalised (N, 3, H, W) float32, of the input size, to coarse logits."""
+        """The network alone: normalised (N, 3, H, W), of the input size, to coarse logits; see `engines.Engine`."""
         return self._engine.logits(images)
 
     def warm_up(self, batch: int = 1) -> None:

@@ -208,6 +208,18 @@ def test_both_pipelines_prepare_the_same(encoding: str, size: tuple[int, int]) -
     assert difference.mean() < (2.5 if size == (300, 400) else 0.5)
 
 
+def test_images_for_the_network_are_rounded_once_at_most() -> None:
+    """In bfloat16 they are those in float32, rounded: the table that makes them is, not the images."""
+    network = lively_network(backbone="xception_b")
+    frames = scenes(2, 90, 130)
+    exact, rounded = (
+        HostPipeline(info_of(network), SIZE, 4, dtype).prepare(frames) for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert rounded.dtype == torch.bfloat16
+    assert torch.equal(rounded, exact.to(torch.bfloat16))
+    assert rounded.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_both_pipelines_finish_the_same(each_segmenter: Segmenter) -> None:
     # At this size, no pixel's centre lies on the edge between two labels, where either may be taken.
     segmenter, frames = each_segmenter, scenes(2, 121, 163)

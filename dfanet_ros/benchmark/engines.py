@@ -18,6 +18,7 @@ from dfanet_ros.benchmark.results import Measured, Size
 from dfanet_ros.benchmark.timing import seconds_of
 from dfanet_ros.benchmark.yardsticks import Yardsticks, work_of
 from dfanet_ros.checkpoint import load_checkpoint
+from dfanet_ros.engines.torch import DTYPES
 from dfanet_ros.frame import Frame
 from dfanet_ros.network.base import Network
 from dfanet_ros.segmenter import Segmenter, find_weights, resolve_device
@@ -120,11 +121,11 @@ def queued(call: Callable[[], object], device: torch.device, calls: int = CALLS)
 def _eager(network: Network, size: Size, batch: int, device: torch.device) -> Case:
     """The network as it was trained: what one has before one does anything for speed."""
     module = copy.deepcopy(network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Case([], partial(_run, module, _noise(batch, size, device)), engines.CORES)
+    return Case([], partial(_run, module, _noise(batch, size, device, torch.float32)), engines.CORES)
 
 
 def _cases(row: Measured, segmenter: Segmenter, frames: Sequence[Frame]) -> list[Case]:
-    tensor = _noise(len(frames), row.size, segmenter.device)
+    tensor = _noise(len(frames), row.size, segmenter.device, DTYPES[row.precision])
     threads = engines.CORES if row.engine == "torch" else 1
     cases = [
         Case(row.network, partial(_run, segmenter.logits, tensor), threads),
@@ -137,9 +138,10 @@ def _cases(row: Measured, segmenter: Segmenter, frames: Sequence[Frame]) -> list
     return cases
 
 
-def _noise(batch: int, size: Size, device: torch.device) -> torch.Tensor:
+def _noise(batch: int, size: Size, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """Images as a pipeline gives them to the network."""
-    return torch.randn(batch, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
+    noise = torch.randn(batch, 3, *size, device=device, dtype=dtype)
+    return noise.contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()

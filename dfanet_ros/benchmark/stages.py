@@ -13,6 +13,7 @@ from dfanet_ros import engines
 from dfanet_ros.benchmark.engines import Case, engines_here
 from dfanet_ros.benchmark.frames import frames
 from dfanet_ros.checkpoint import load_checkpoint
+from dfanet_ros.engines.torch import DTYPES
 from dfanet_ros.frame import Frame
 from dfanet_ros.host import HostPipeline, resize_labels
 from dfanet_ros.segmenter import Segmenter, find_weights
@@ -32,11 +33,11 @@ def measure(arguments: argparse.Namespace) -> str:
     size = height, width = arguments.sizes[0]
     pipeline = HostPipeline(info, size, network.logits_stride)
     frame = Frame(frames(1, arguments.frames)[0])
-    images = pipeline.prepare([frame])
     networks = {}
     for engine, precision in engines_here(CPU, arguments.engines):
         segmenter = Segmenter(network, info, size, "cpu", precision, engine, engines.CORES)
         threads = engines.CORES if engine == "torch" else 1
+        images = HostPipeline(info, size, network.logits_stride, DTYPES[precision]).prepare([frame])
         networks[f"network, {engine} {precision}"] = Case([], partial(segmenter.logits, images), threads)
         if len(networks) == 1:
             logits = segmenter.logits(images)[0].float()

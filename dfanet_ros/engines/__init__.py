@@ -31,7 +31,7 @@ class Engine(Protocol):
     def logits(self, images: Tensor) -> Tensor:
         """Normalised (N, 3, H, W) to coarse logits (N, classes, h, w), on the device.
 
-        The images are float32, or on a GPU of the precision's type, fastest with their channels last in memory. The
+        The images are float32 or of the precision's type, fastest with that and their channels last in memory. The
         result is the caller's: the next call does not change it.
         """
 

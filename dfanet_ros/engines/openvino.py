@@ -15,12 +15,13 @@ from torch import Tensor
 from dfanet_ros.engines.apart import apart
 from dfanet_ros.engines.cache import cached, fingerprint
 from dfanet_ros.engines.onnx_model import CoarseLogits, exported, missing
+from dfanet_ros.engines.torch import DTYPES, numpy_view
 from dfanet_ros.network.base import Network
 from dfanet_ros.network.inference import inference_form
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 LAYOUT = "NHWC"  # of the images, as OpenVINO computes on CPUs
-BATCH = 1  # of what is compiled: for any batch it would take a third longer, for sizes are then worked out at each call
+BATCH = 1  # of what is compiled: for any batch it takes a third longer, as sizes are then worked out at each call
 
 
 def objection(device: torch.device, precision: str) -> str:
@@ -46,6 +47,8 @@ class Engine:
     def __init__(self, network: Network, input_size: tuple[int, int], device: torch.device, precision: str) -> None:
         openvino = _openvino()
         core = openvino.Core()
+        self._dtype = DTYPES[precision]
+        self._type = getattr(openvino.Type, PRECISIONS[precision])
         self._threads = torch.get_num_threads()  # see `build_engine`
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -54,7 +57,8 @@ class Engine:
         }
 
         processor = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
-        key = [fingerprint(network), input_size, LAYOUT, BATCH, openvino.get_version(), *processor, settings]
+        images = LAYOUT, BATCH, PRECISIONS[precision]
+        key = [fingerprint(network), input_size, images, openvino.get_version(), *processor, settings]
         compiled = cached("openvino", key, lambda: apart(_compiled, network, input_size, settings))
         self._one = core.import_model(BytesIO(compiled), "CPU", settings)
         self._several: Any = None  # made when the first batch of several frames comes
@@ -62,16 +66,21 @@ class Engine:
 
     def logits(self, images: Tensor) -> Tensor:
         """Normalised images to coarse logits."""
-        given = images.permute(0, 2, 3, 1).contiguous().numpy()
-        if len(given) == BATCH:
-            return torch.from_numpy(self._one(given, share_inputs=True)[0])
+        given = [self._tensor(image) for image in images.to(self._dtype).split(BATCH)]
+        if len(given) == 1:
+            return torch.from_numpy(self._one(given[0], share_inputs=True)[0])
         return torch.from_numpy(self._each_in_one_thread(given))
 
     def close(self) -> None:
         """Give the memory back."""
         del self._one, self._several, self._import
 
-    def _each_in_one_thread(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _tensor(self, image: Tensor) -> Any:
+        """OpenVINO's, in the same memory if the channels come last there."""
+        array = numpy_view(image.permute(0, 2, 3, 1).contiguous())
+        return _openvino().Tensor(array, array.shape, self._type)
+
+    def _each_in_one_thread(self, images: list[Any]) -> NDArray[np.float32]:
         if self._several is None:
             network = self._import() if self._threads > 1 else self._one
             self._several = _openvino().AsyncInferQueue(network, self._threads)
@@ -81,8 +90,8 @@ class Engine:
             logits[number] = request.get_output_tensor(0).data[0]
 
         self._several.set_callback(keep)
-        for number in range(len(images)):
-            self._several.start_async(images[number : number + 1], number, share_inputs=True)
+        for number, image in enumerate(images):
+            self._several.start_async(image, number, share_inputs=True)
         self._several.wait_all()
         return logits
 
@@ -106,4 +115,5 @@ def _compiled(network: Network, input_size: tuple[int, int], settings: dict[str,
     images = openvino.preprocess.PrePostProcessor(model)
     images.input().model().set_layout(openvino.Layout("NCHW"))
     images.input().tensor().set_layout(openvino.Layout(LAYOUT))
+    images.input().tensor().set_element_type(getattr(openvino.Type, settings["INFERENCE_PRECISION_HINT"]))
     return bytes(openvino.Core().compile_model(images.build(), "CPU", settings).export_model().getvalue())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dfanet_ros.network.base import Network
@@ -36,3 +38,8 @@ class Engine:
     def close(self) -> None:
         """Give the memory back."""
         del self.network
+
+
+def numpy_view(values: Tensor) -> NDArray[np.floating | np.integer]:
+    """A tensor's memory as an array; bfloat16, which NumPy does not know, as whole numbers of the same bits."""
+    return (values.view(torch.int16) if values.dtype == torch.bfloat16 else values).numpy()
