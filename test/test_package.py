@@ -27,6 +27,18 @@ OTHER_ARGUMENTS = ["namespace", "params_file", "respawn", "large_data", "rviz", 
 NAMES = [parameter.name for parameter in PARAMETERS]
 
 
+@pytest.mark.parametrize(("chosen", "value"), [(None, "1"), ("500", "500")], ids=["by default", "the user's"])
+def test_opencv_is_told_not_to_spin_before_it_is_loaded(chosen: str | None, value: str) -> None:
+    variable = "OPENCV_THREAD_POOL_ACTIVE_WAIT_WORKER"
+    environment = {name: text for name, text in os.environ.items() if name != variable}
+    if chosen is not None:
+        environment[variable] = chosen
+    program = f"import sys, os, dfanet_ros; print('cv2' in sys.modules, os.environ['{variable}'])"
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    assert run.stdout.split() == ["False", value]
+
+
 # What is installed
 
 
