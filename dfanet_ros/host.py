@@ -137,13 +137,13 @@ class HostPipeline:
 
 
 def resize_frame(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """An image at (height, width): bilinear, or the mean over areas where it shrinks to half or less."""
-    if pixels.shape[:2] == size:
-        return pixels
-    shrinks = pixels.shape[0] >= 2 * size[0] and pixels.shape[1] >= 2 * size[1]
-    resized = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    # OpenCV drops the axis of a single channel.
-    return resized.reshape(*size, pixels.shape[2]).astype(np.uint8, copy=False)
+    """An image at (height, width): bilinear, of the means over squares where it shrinks to half or less."""
+    height, width, channels = pixels.shape
+    side = min(height // size[0], width // size[1])
+    if side >= 2:
+        # Whole squares first: by INTER_AREA alone, whose areas would end within pixels, it takes four times as long.
+        pixels = _resized(pixels, (height // side, width // side), cv2.INTER_AREA)
+    return _resized(pixels, size, cv2.INTER_LINEAR).reshape(*size, channels)  # OpenCV drops the axis of a single one
 
 
 def resize_labels(label_map: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -151,6 +151,12 @@ def resize_labels(label_map: NDArray[np.uint8], size: tuple[int, int]) -> NDArra
     if label_map.shape == size:
         return np.ascontiguousarray(label_map)
     return cv2.resize(label_map, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(np.uint8, copy=False)
+
+
+def _resized(pixels: NDArray[np.uint8], size: tuple[int, int], interpolation: int) -> NDArray[np.uint8]:
+    if pixels.shape[:2] == size:
+        return pixels
+    return cv2.resize(pixels, size[::-1], interpolation=interpolation).astype(np.uint8, copy=False)
 
 
 def resize_confidence(confidence: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
