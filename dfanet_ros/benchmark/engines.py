@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dfanet_ros import engines
 from dfanet_ros.benchmark.frames import frames
@@ -25,6 +27,7 @@ from dfanet_ros.segmenter import Segmenter, find_weights, resolve_device
 
 CALLS = 4  # of each kind a round
 PAUSE = 0.05  # seconds after which the threads of the last engine no longer wait for work, which takes a core each
+COMPARED = 8  # frames whose label maps are compared with PyTorch's
 PRECISIONS = {"cpu": ("fp32", "bf16"), "cuda": ("fp16", "fp32")}
 
 
@@ -58,7 +61,7 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Measured], Yardsticks]:
     """All times, each kind in every round, so that whatever else the machine does meets all kinds alike."""
     device = resolve_device(arguments.device)
     chosen = engines_here(device, arguments.engines)
-    given = [Frame(image) for image in frames(max(arguments.batches), arguments.frames)]
+    given = [Frame(image) for image in frames(max(COMPARED, *arguments.batches), arguments.frames)]
     measured: list[Measured] = []
     cases: list[Case] = []
     yardsticks = Yardsticks(device)
@@ -67,13 +70,15 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Measured], Yardsticks]:
         network, info = load_checkpoint(find_weights(name))
         for size in arguments.sizes:
             works[name, size] = work_of(network, size)
+            right = _label_maps(Segmenter(network, info, size, str(device), "fp32"), given[:COMPARED])
             eager = {batch: _eager(network, size, batch, device) for batch in arguments.batches}
             cases += eager.values()
             for engine, precision in chosen:
                 print(f"preparing {engine} {precision}, {name}, {size[0]} x {size[1]}", file=sys.stderr)
                 segmenter = Segmenter(network, info, size, str(device), precision, engine, engines.CORES)
+                same = 100 * float(np.mean(np.equal(_label_maps(segmenter, given[:COMPARED]), right)))
                 for batch in arguments.batches:
-                    row = Measured(name, engine, precision, size, batch, eager=eager[batch].times)
+                    row = Measured(name, engine, precision, size, batch, eager=eager[batch].times, same=same)
                     measured.append(row)
                     cases += _cases(row, segmenter, given[:batch])
     for number in range(1, arguments.rounds + 1):
@@ -151,9 +156,8 @@ def _run(network: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) 
         torch.cuda.synchronize(images.device)
 
 
-def _label_maps(segmenter: Segmenter, frames: Sequence[Frame]) -> None:
-    for result in segmenter.segment(frames):
-        _ = result.label_map
+def _label_maps(segmenter: Segmenter, frames: Sequence[Frame]) -> list[NDArray[np.uint8]]:
+    return [result.label_map for result in segmenter.segment(frames)]
 
 
 def parse_size(text: str) -> Size:

@@ -27,6 +27,7 @@ class Measured:
             for all engines.
         frame: from one mask of the node to the next, while there is always a next frame; empty if not measured.
         latency: from a camera's stamp to the mask's publication; likewise.
+        same: of some frames' pixels, how many in percent have the class that PyTorch in float32 gives them.
     """
 
     weights: str
@@ -41,6 +42,7 @@ class Measured:
     eager: list[float] = field(default_factory=list)
     frame: list[float] = field(default_factory=list)
     latency: list[float] = field(default_factory=list)
+    same: float = 100.0
 
     @property
     def name(self) -> str:
@@ -67,8 +69,9 @@ def reference_of(measured: Sequence[Measured], row: Measured) -> Measured:
 def engine_table(measured: Sequence[Measured]) -> str:
     """Medians; ratios are to PyTorch's network at the same size and batch, to the floor, and to the eager network."""
     lines = [
-        "| weights | input | batch | engine | network, ms | x PyTorch | x floor | segmenter, ms | outside | x eager |",
-        "|---|---|---:|---|---:|---:|---:|---:|---:|---:|",
+        "| weights | input | batch | engine | network, ms | x PyTorch | x floor | segmenter, ms | outside | x eager "
+        "| same pixels |",
+        "|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in measured:
         network = median(row.network)
@@ -76,7 +79,8 @@ def engine_table(measured: Sequence[Measured]) -> str:
         lines.append(
             f"| {row.short} | {row.size[0]} x {row.size[1]} | {row.batch} | {row.name} | "
             f"{_ms(network)} | {ratio:.2f} | {network / row.floor:.1f} | "
-            f"{_ms(median(row.segmenter))} | {row.outside:.0f} % | {median(row.segmenter) / median(row.eager):.2f} |"
+            f"{_ms(median(row.segmenter))} | {row.outside:.0f} % | {median(row.segmenter) / median(row.eager):.2f} | "
+            f"{row.same:.2f} % |"
         )
     return "\n".join(lines)
 
