@@ -14,7 +14,7 @@ from dfanet_ros.network import NETWORKS, build_network
 from dfanet_ros.network.base import Network
 from dfanet_ros.network.complexity import PAPER_ROWS, PaperRow, complexity
 from dfanet_ros.network.folded import FoldedBlock
-from dfanet_ros.network.inference import inference_form
+from dfanet_ros.network.inference import enlarged_sum, inference_form
 from dfanet_ros.network.layers import upsample
 from dfanet_ros.network.refinement import RefiningBlock
 from dfanet_ros.network.xception import CHANNELS, FCAttention
@@ -201,6 +201,19 @@ def test_a_refining_block_needs_no_enlarged_maps(size: tuple[int, int]) -> None:
         expected = first.double()(torch.cat([upsample(attention, (height, width)), enc2], 1))
         result = block(attention, enc2)
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=3),
+    height=st.integers(9, 40),
+    width=st.integers(9, 40),
+)
+def test_maps_are_enlarged_and_added_by_products(sizes: list[tuple[int, int]], height: int, width: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    maps = [torch.randn(2, 3, *size, generator=random).double() for size in sizes]
+    expected = sum(upsample(values, (height, width)) for values in maps)
+    torch.testing.assert_close(enlarged_sum(maps, (height, width)), expected)
 
 
 def folded_blocks() -> list[FoldedBlock]:
