@@ -15,6 +15,7 @@ pytest.importorskip("lightning", reason="Lightning is not installed")
 
 from training_runs import TINY, write_folder
 
+from dfanet_ros.checkpoint import MEAN, STD
 from dfanet_ros.image_files import ImageFileError
 from dfanet_ros.street_scenes import StreetScenes
 from training.config import Config
@@ -23,11 +24,19 @@ from training.data import Augmented, SeededSampler, SegmentationData, class_shar
 CONFIG = Config(**{key: tuple(value) if isinstance(value, list) else value for key, value in TINY.items()})
 
 
-def test_augmented_samples_are_what_the_network_takes() -> None:
-    augmented = Augmented(list(StreetScenes(3, 64, 96)), CONFIG)
-    for image, label in (augmented[0, index] for index in range(3)):
-        assert image.shape == (3, 64, 64) and image.dtype == torch.float32
-        assert label.shape == (64, 64) and label.dtype == torch.int64
+def test_batches_are_what_the_network_takes(tmp_path: Path) -> None:
+    """They travel as bytes, and are normalised where the network is."""
+    data = SegmentationData(CONFIG, write_folder(tmp_path))
+    images, ids = next(iter(data.train_dataloader()))
+    assert images.shape == (4, 64, 64, 3) and images.dtype == torch.uint8
+    assert ids.shape == (4, 64, 64) and ids.dtype == torch.uint8
+    normalised, target = data.on_after_batch_transfer((images, ids), 0)
+    expected = (images.double().numpy() / 255 - MEAN) / STD
+    assert normalised.is_contiguous() and normalised.dtype == torch.float32
+    np.testing.assert_allclose(normalised, expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-6)
+    assert target.dtype == torch.int64 and torch.equal(target, ids.long())
+    first, _ = next(data.statistics_batches(torch.device("cpu")))
+    assert torch.equal(first, normalised)
 
 
 def test_a_sample_depends_on_seed_epoch_and_index_alone() -> None:
@@ -89,7 +98,7 @@ def test_whole_frames_are_evaluated_at_their_labels_size(tmp_path: Path) -> None
     frames = list(data.val_dataloader())
     assert len(frames) == 2
     for image, label in frames:
-        assert image.shape == (1, 3, 32, 48) and label.shape == (1, 64, 96)
+        assert image.shape == (1, 32, 48, 3) and label.shape == (1, 64, 96)
 
 
 def test_several_parts_are_one(tmp_path: Path) -> None:

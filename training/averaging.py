@@ -30,5 +30,5 @@ class MovingAverage(WeightAveraging):
         super().on_validation_epoch_start(trainer, pl_module)
         assert isinstance(pl_module, SegmentationTask)
         data: SegmentationData = trainer.datamodule  # type: ignore[attr-defined]
-        update_bn(data.statistics_dataloader(), pl_module.network, pl_module.device)
+        update_bn(data.statistics_batches(pl_module.device), pl_module.network)
         pl_module.eval()

@@ -18,7 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from dfanet_ros.network.xception import ATTENTION_WIDTH, CHANNELS, Backbone, Stem
 from training.config import Classification
-from training.data import every_nth, normalise, training_loader
+from training.data import as_tensor, every_nth, normalise, training_loader
 from training.data_sets.image_folder import ClassFolders
 from training.losses import finite
 
@@ -101,6 +101,11 @@ class ClassificationData(LightningDataModule):
             num_workers=config.workers,
         )
 
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """What the network takes, of (N, H, W, 3) uint8 and the classes' numbers."""
+        images, numbers = batch
+        return normalise(images), numbers
+
 
 class AugmentedImages(Dataset[tuple[Tensor, int]]):
     """Images randomly cropped, resized and mirrored; asked for by (epoch, index)."""
@@ -116,7 +121,7 @@ class AugmentedImages(Dataset[tuple[Tensor, int]]):
         rng = np.random.default_rng([self.config.seed, *key])
         image, number = self.samples[key[1]]
         image = random_resized_crop(image, self.config.size, rng)
-        return normalise(image[:, ::-1] if rng.random() < 0.5 else image), number
+        return as_tensor(image[:, ::-1] if rng.random() < 0.5 else image), number
 
 
 class CentredImages(Dataset[tuple[Tensor, int]]):
@@ -134,7 +139,7 @@ class CentredImages(Dataset[tuple[Tensor, int]]):
         height, width = image.shape[:2]
         side = max(1, round(min(height, width) * EVALUATED))
         top, left = (height - side) // 2, (width - side) // 2
-        return normalise(resized(image[top : top + side, left : left + side], self.size)), number
+        return as_tensor(resized(image[top : top + side, left : left + side], self.size)), number
 
 
 def random_resized_crop(image: NDArray[np.uint8], size: int, rng: Generator) -> NDArray[np.uint8]:

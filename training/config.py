@@ -29,6 +29,7 @@ class Hardware:
         devices: Processes on each machine, one for each GPU.
         num_nodes: Machines (started on each by torchrun or a scheduler that Lightning knows).
         precision: 32-true, bf16-mixed or 16-mixed; auto: bf16-mixed on a GPU, else 32-true.
+        cuda_graphs: Launch a batch's kernels at once, on one GPU (not with ohem); to be turned off to look for errors.
         workers: Processes for each device that prepare batches; 0: none besides the training's own.
         cache_gib: Decoded frames are kept in memory if all together take no more than this.
         tensorboard: Write logs for TensorBoard, too, beside the CSV files (needs pip install tensorboard).
@@ -38,6 +39,7 @@ class Hardware:
     devices: int = 1
     num_nodes: int = 1
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    cuda_graphs: bool = True
     workers: int = 1
     cache_gib: float = 4.0
     tensorboard: bool = False

@@ -26,11 +26,15 @@ from training.data_sets import Labelled, Sample, open_part
 Batch = tuple[Tensor, Tensor]  # normalised images (N, 3, H, W) float32 and ids (N, H, W) int64
 
 
-def normalise(image: NDArray[np.uint8]) -> Tensor:
-    """RGB (H, W, 3) uint8 to float32 (3, H, W), with zero mean and unit deviation."""
-    mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
-    scaled = (image.astype(np.float32) / 255 - mean) / std
-    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
+def as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """A sample as it travels from the workers: in bytes, a fifth of what the network takes."""
+    return torch.from_numpy(np.ascontiguousarray(pixels))
+
+
+def normalise(images: Tensor) -> Tensor:
+    """RGB (N, H, W, 3) uint8 to float32 (N, 3, H, W), with zero mean and unit deviation, where the images are."""
+    mean, std = (torch.tensor(values, device=images.device) for values in (MEAN, STD))
+    return ((images / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
 
 
 def kept_in_memory(samples: Sequence[Sample], gib: float, name: str) -> Sequence[Sample]:
@@ -91,7 +95,7 @@ def every_nth(count: int, trainer: Trainer | None) -> range:
     return range(trainer.global_rank, count, trainer.world_size) if trainer else range(count)
 
 
-class Augmented(Dataset[Batch]):
+class Augmented(Dataset[tuple[Tensor, Tensor]]):
     """Samples, randomly scaled, cropped, mirrored and recoloured; asked for by (epoch, index)."""
 
     def __init__(self, samples: Sequence[Sample], config: Config) -> None:
@@ -101,7 +105,7 @@ class Augmented(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self.config.seed, *key])
         image, label = self.samples[key[1]]
         image, label = random_scale(image, label, self.config.scale, rng)
@@ -109,10 +113,10 @@ class Augmented(Dataset[Batch]):
         image, label = random_flip(image, label, rng)
         if self.config.colour:
             image = random_colours(image, self.config.colour, rng)
-        return normalise(image), torch.from_numpy(np.ascontiguousarray(label)).long()
+        return as_tensor(image), as_tensor(label)
 
 
-class Whole(Dataset[Batch]):
+class Whole(Dataset[tuple[Tensor, Tensor]]):
     """Whole frames at the network's input size, with their labels at their own."""
 
     def __init__(self, samples: Sequence[Sample], input_size: tuple[int, int]) -> None:
@@ -122,11 +126,11 @@ class Whole(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image, label = self.samples[index]
         if image.shape[:2] != self.input_size:
             image = resize_frame(image, self.input_size)
-        return normalise(image), torch.from_numpy(label).long()
+        return as_tensor(image), as_tensor(label)
 
 
 def class_shares(samples: Sequence[Sample], num_classes: int) -> NDArray[np.float64]:
@@ -173,19 +177,25 @@ class SegmentationData(LightningDataModule):
         shares = class_shares(self.train, len(self.labels))
         return torch.tensor(1 / np.log(self.config.class_weight_offset + shares), dtype=torch.float32)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         return self._loader(persistent=True)
 
-    def statistics_dataloader(self) -> DataLoader[Batch]:
+    def statistics_batches(self, device: torch.device) -> Iterator[Batch]:
         """Another pass over the same data, for the statistics of averaged weights."""
-        return self._loader(persistent=False)
+        for images, ids in self._loader(persistent=False):
+            yield self.on_after_batch_transfer((images.to(device), ids.to(device)), 0)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> Batch:
+        """What the network takes, of (N, H, W, 3) and (N, H, W) uint8."""
+        images, ids = batch
+        return normalise(images), ids.long()
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """One frame at a time, for they may differ in size; each process has every n-th."""
         whole = Whole(self.val, self.config.input_size)
         return DataLoader(whole, sampler=every_nth(len(whole), self.trainer), num_workers=self.config.workers)
 
-    def _loader(self, persistent: bool) -> DataLoader[Batch]:
+    def _loader(self, persistent: bool) -> DataLoader[tuple[Tensor, Tensor]]:
         return training_loader(Augmented(self.train, self.config), self.config, self.trainer, persistent)
 
 

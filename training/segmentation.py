@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
@@ -16,10 +17,12 @@ from dfanet_ros.metrics import ConfusionMatrix
 from dfanet_ros.network import build_network
 from dfanet_ros.network.base import enlarge_logits
 from dfanet_ros.network.layers import pad_to_multiple, pixel_classifier, upsample
+from training.captured import BatchLoss, captured
 from training.config import Config, ConfigError
 from training.data import Batch
 from training.losses import PixelLoss, finite
 from training.optimizers import build_optimizer, poly_schedule
+from training.runs import say
 
 
 class SegmentationTask(LightningModule):
@@ -62,9 +65,10 @@ class SegmentationTask(LightningModule):
             input_size=config.input_size,
         )
         self.val_miou: float | None = None
+        self._loss: BatchLoss = self.batch_loss  # or captured, on a GPU
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        images, target = batch
+    def batch_loss(self, images: Tensor, target: Tensor) -> Tensor:
+        """Of normalised images (N, 3, H, W) and ids (N, H, W): that of the full-size logits and the auxiliary ones."""
         logits, features = self.network.outputs(pad_to_multiple(images, self.network.stride))
         stride = self.network.logits_stride
         full = enlarge_logits(logits, stride)
@@ -77,6 +81,23 @@ class SegmentationTask(LightningModule):
         for head, feature in zip(self.auxiliary, features, strict=False):
             coarse = upsample(head(feature), (logits.shape[-2], logits.shape[-1]))
             loss = loss + self.config.auxiliary * self.loss(coarse, small)
+        return loss
+
+    def on_train_start(self) -> None:
+        config = self.config
+        # Hard example mining looks at values on the way, and processes wait for each other.
+        if self.device.type != "cuda" or not config.cuda_graphs or config.ohem or config.processes > 1:
+            return
+        images = torch.randn(config.batch_size, 3, *config.crop, device=self.device)
+        target = torch.randint(len(self.labels), (config.batch_size, *config.crop), device=self.device)
+        try:
+            with self.trainer.precision_plugin.train_step_context():
+                self._loss = captured(self.batch_loss, self, images, target)
+        except RuntimeError as error:
+            say(f"The network's kernels are launched one by one, which is slower: {str(error).splitlines()[0]}")
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self._loss(*batch)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
         return finite(loss, self.current_epoch, batch_idx)
 
