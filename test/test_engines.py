@@ -163,6 +163,15 @@ def test_the_segmenter_names_its_engine() -> None:
     assert str(segmenter).endswith("fp32 on cpu by torch (asked for)")
 
 
+def test_an_engine_is_built_for_another_device_than_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's `meta` in place of a GPU: there are shapes and no values."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    engine = build_engine("torch", lively_network(), (64, 96), torch.device("meta"), "fp16")
+    assert not torch.backends.cudnn.allow_tf32
+    logits = engine.logits(torch.empty(2, 3, 64, 96, device="meta"))
+    assert logits.shape == (2, 11, 16, 24) and logits.dtype == torch.float16
+
+
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """One core is left to others by PyTorch, whose threads wait for one another; beside another engine it has one."""
     before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""On a GPU: a batch's loss and its gradients as two CUDA graphs.
+"""On a GPU: a batch's loss and its gradients as one CUDA graph.
 
 DFANet's thousands of small kernels take longer to launch than to run; a graph is launched at once.
 """
@@ -11,41 +11,60 @@ import torch
 from torch import Tensor, nn
 
 BatchLoss = Callable[[Tensor, Tensor], Tensor]
+WARM_UP_RUNS = 3  # in which cuDNN and cuBLAS choose kernels and set memory aside, which a capture must not see
 
 
-class _Loss(nn.Module):
-    """The loss as a module that has the parameters, as PyTorch wants to have it."""
-
-    def __init__(self, loss: BatchLoss, parts: nn.Module) -> None:
-        super().__init__()
-        self.loss, self.parts = loss, parts
-
-    def forward(self, images: Tensor, target: Tensor) -> Tensor:
-        return self.loss(images, target)
-
-
-def captured(loss: BatchLoss, parts: nn.Module, images: Tensor, target: Tensor) -> BatchLoss:
-    """The loss as a function that launches graphs; to be called where nothing else uses the GPU.
+class CapturedLoss:
+    """A loss and its gradients, captured; to be made where nothing else uses the GPU.
 
     Args:
-        loss: of images (N, 3, H, W) float32 and ids (N, H, W) int64; a scalar. It must not wait for the GPU.
-        parts: what has its parameters; they have to stay where they are. Buffers are as before when this is done.
+        loss: of images (N, 3, H, W) float32 and ids (N, H, W) int64; a scalar. It must not wait for the GPU, and under
+            autocast the cache of weights has to be off (with Lightning it is).
+        module: whose parameters it has, which have to stay where they are. Buffers are as before when this is done.
         images: as all batches will be, but for their values.
         target: likewise.
 
     Raises:
         RuntimeError: it cannot be captured.
     """
-    buffers = [(buffer, buffer.clone()) for buffer in parts.buffers()]
-    module = _Loss(loss, parts)
-    cached = torch.is_autocast_cache_enabled()
-    torch.set_autocast_cache_enabled(False)  # a cached half-precision weight would not be made anew in a replay
-    try:
-        torch.cuda.make_graphed_callables(module, (images, target), allow_unused_input=True)
-    finally:
-        torch.set_autocast_cache_enabled(cached)
+
+    def __init__(self, loss: BatchLoss, module: nn.Module, images: Tensor, target: Tensor) -> None:
+        self._images, self._target = images.clone(), target.clone()
+        self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+        stream, before = torch.cuda.Stream(), torch.cuda.current_stream()
+        stream.wait_stream(before)
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP_RUNS):
+                self._compute(loss)
+        before.wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._loss, self._gradients = self._compute(loss)
         with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
-    graphed: BatchLoss = module.forward
-    return graphed
+            for buffer, values in buffers:
+                buffer.copy_(values)
+
+    def __call__(self, images: Tensor, target: Tensor) -> Tensor:
+        """The loss of a batch, without a graph of PyTorch's: `backward` has its gradients."""
+        self._images.copy_(images)
+        self._target.copy_(target)
+        self._graph.replay()
+        return self._loss.clone()
+
+    def backward(self) -> None:
+        """Give the parameters the gradients of the last batch."""
+        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
+            parameter.grad = gradient
+
+    def _compute(self, loss: BatchLoss) -> tuple[Tensor, list[Tensor | None]]:
+        value = loss(self._images, self._target)
+        gradients = torch.autograd.grad(value, self._parameters, allow_unused=True)
+        return value.detach(), [*map(_laid_out, gradients, self._parameters)]
+
+
+def _laid_out(gradient: Tensor | None, parameter: Tensor) -> Tensor | None:
+    """The gradient in the parameter's layout: optimisers update all parameters in a few kernels only if it is."""
+    if gradient is None or gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)

@@ -14,8 +14,7 @@ def build_optimizer(network: nn.Module, name: str, learning_rate: float, weight_
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     if name == "sgd":
         return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9)
-    on_gpu = all(p.is_cuda for p in network.parameters())
-    return torch.optim.AdamW(groups, lr=learning_rate, fused=on_gpu or None)
+    return torch.optim.AdamW(groups, lr=learning_rate)
 
 
 def poly_schedule(optimizer: torch.optim.Optimizer, warmup: int, iterations: int) -> LRScheduler:

@@ -17,7 +17,7 @@ from dfanet_ros.metrics import ConfusionMatrix
 from dfanet_ros.network import build_network
 from dfanet_ros.network.base import enlarge_logits
 from dfanet_ros.network.layers import pad_to_multiple, pixel_classifier, upsample
-from training.captured import BatchLoss, captured
+from training.captured import CapturedLoss
 from training.config import Config, ConfigError
 from training.data import Batch
 from training.losses import PixelLoss, finite
@@ -65,7 +65,8 @@ class SegmentationTask(LightningModule):
             input_size=config.input_size,
         )
         self.val_miou: float | None = None
-        self._loss: BatchLoss = self.batch_loss  # or captured, on a GPU
+        self._captured: CapturedLoss | None = None
+        self._unchecked: tuple[Tensor, int, int] | None = None  # the last batch's loss, its epoch and its number
 
     def batch_loss(self, images: Tensor, target: Tensor) -> Tensor:
         """Of normalised images (N, 3, H, W) and ids (N, H, W): that of the full-size logits and the auxiliary ones."""
@@ -85,21 +86,35 @@ class SegmentationTask(LightningModule):
 
     def on_train_start(self) -> None:
         config = self.config
-        # Hard example mining looks at values on the way, and processes wait for each other.
-        if self.device.type != "cuda" or not config.cuda_graphs or config.ohem or config.processes > 1:
+        # Hard example mining looks at values on the way, processes wait for each other, and float16 scales losses.
+        impossible = config.ohem or config.processes > 1 or self.trainer.precision == "16-mixed"
+        if self.device.type != "cuda" or not config.cuda_graphs or impossible:
             return
         images = torch.randn(config.batch_size, 3, *config.crop, device=self.device)
         target = torch.randint(len(self.labels), (config.batch_size, *config.crop), device=self.device)
         try:
             with self.trainer.precision_plugin.train_step_context():
-                self._loss = captured(self.batch_loss, self, images, target)
+                images = images.contiguous(memory_format=torch.channels_last)
+                self._captured = CapturedLoss(self.batch_loss, self, images, target)
         except RuntimeError as error:
             say(f"The network's kernels are launched one by one, which is slower: {str(error).splitlines()[0]}")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self._loss(*batch)
+        loss = (self._captured or self.batch_loss)(*batch)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
-        return finite(loss, self.current_epoch, batch_idx)
+        checked, self._unchecked = self._unchecked, (loss.detach(), self.current_epoch, batch_idx)
+        # On a GPU that of the batch before, which is there by now: waiting for this one would keep the GPU waiting.
+        if self.device.type != "cuda" or self.trainer.is_last_batch:
+            checked = self._unchecked
+        if checked:
+            finite(*checked)
+        return loss
+
+    def backward(self, loss: Tensor) -> None:
+        if self._captured:
+            self._captured.backward()
+        else:
+            loss.backward()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, target = batch

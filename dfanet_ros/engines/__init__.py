@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, runtime_checkable
 
-import torch
+# Not `import torch`: once `engines.torch` is imported, that is what the name means here.
 from torch import Tensor, get_num_threads, set_num_threads
+from torch import device as Device
+from torch.backends import cudnn
 
 from dfanet_ros.network.base import Network
 from dfanet_ros.network.inference import inference_form
@@ -68,7 +70,7 @@ class Choice:
         return f"{self.name} ({self.reason})"
 
 
-def choose_engine(name: str, device: torch.device, precision: str) -> Choice:
+def choose_engine(name: str, device: Device, precision: str) -> Choice:
     """The engine of this name, or for `auto` the fastest that is installed and can do this.
 
     Args:
@@ -98,7 +100,7 @@ def build_engine(
     name: str,
     network: Network,
     input_size: tuple[int, int],
-    device: torch.device,
+    device: Device,
     precision: str,
     threads: int = 0,
 ) -> Engine:
@@ -119,7 +121,7 @@ def build_engine(
     if device.type == "cpu":
         set_num_threads(threads or default_threads(name))  # the engines look there
     else:
-        torch.backends.cudnn.allow_tf32 = False
+        cudnn.allow_tf32 = False
     given = network if name in KEPT_ON_DISK else inference_form(network)
     engine: Engine = _module(name).Engine(given, input_size, device, precision)
     if device.type == "cpu" and name != "torch":
@@ -137,7 +139,7 @@ def default_threads(name: str) -> int:
     return max(1, CORES - 1) if name == "torch" else CORES
 
 
-def _objection(name: str, device: torch.device, precision: str) -> str:
+def _objection(name: str, device: Device, precision: str) -> str:
     return str(_module(name).objection(device, precision))
 
 
