@@ -23,8 +23,8 @@ from torch import Tensor
 from dfanet_ros import kernels
 from dfanet_ros.checkpoint import MEAN, STD
 from dfanet_ros.frame import RGB_CHANNELS
-from dfanet_ros.kernels import drawing, fused, label_map, plain, preprocess, separable
-from dfanet_ros.network.inference import inference_form
+from dfanet_ros.kernels import drawing, enlarging, fused, label_map, plain, preprocess, separable
+from dfanet_ros.network.inference import inference_form, upsampled_sum
 from dfanet_ros.network.layers import Separable, coarse_size
 
 DEVICE = torch.device("cpu" if triton.knobs.runtime.interpret else "cuda")
@@ -227,12 +227,44 @@ def test_separable_convolutions_are_those_of_pytorch(
     torch.testing.assert_close(given_values, expected.half(), rtol=4e-3, atol=4e-3)
 
 
+# Maps enlarged and added
+
+
+@few
+@given(
+    counts=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=enlarging.MOST),
+    images=st.integers(1, 2),
+    channels=st.sampled_from([1, 3, 11, 32]),
+    size=st.tuples(st.integers(9, 30), st.integers(9, 70)),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+    seed=seeds,
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_maps_are_enlarged_and_added(
+    dtype: torch.dtype,
+    counts: list[tuple[int, int]],
+    images: int,
+    channels: int,
+    size: tuple[int, int],
+    layout: torch.memory_format,
+    seed: int,
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    maps = [torch.randn(images, channels, *count, generator=random).to(DEVICE, dtype) for count in counts]
+    maps = [values.contiguous(memory_format=layout) for values in maps]
+    expected = upsampled_sum([values.double() for values in maps], size)
+    total = enlarging.enlarged_sum(maps, size)
+    assert total.dtype == dtype and total.is_contiguous(memory_format=torch.channels_last)
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-3
+    torch.testing.assert_close(total.double(), expected, rtol=tolerance, atol=tolerance)
+
+
 # The network with the kernel in place of its separable convolutions
 
 
 def test_a_fused_network_gives_the_same() -> None:
     """DFANet A with all its widths, each layer by another tiling."""
-    network = inference_form(lively_network(backbones=2)).to(DEVICE)
+    network = inference_form(lively_network(backbones=2), few_layers=True).to(DEVICE)
     images = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
     with torch.inference_mode():
         exact = network.coarse_logits(images.float())
@@ -289,9 +321,9 @@ def chosen() -> tuple[list[separable.Tiling | None], Tensor, Tensor]:
 
 
 def test_the_fastest_is_taken_and_remembered(times: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    times(5, 4, 1, 3, 2)
+    times(5, 4, 1, 3, 2, 6)
     taken, given_values, expected = chosen()
-    assert taken == [separable.TILINGS[1]] * 2
+    assert taken == [separable.TILINGS[1].fitted(3, 3)] * 2
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     monkeypatch.setattr(fused, "_measured", None)
     assert chosen()[0] == taken
@@ -301,7 +333,7 @@ def test_the_fastest_is_taken_and_remembered(times: Callable[..., None], monkeyp
 
 
 def test_pytorch_is_kept_where_it_is_faster(times: Callable[..., None]) -> None:
-    times(1, 2, 2, 2, 2)
+    times(1, 2, 2, 2, 2, 2)
     taken, given_values, expected = chosen()
     assert taken == [None, None]
     assert torch.equal(given_values, expected)
@@ -311,20 +343,21 @@ def test_kernels_that_fail_or_are_wrong_are_not_taken(
     times: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = separable.separable
+    tilings = [tiling.fitted(3, 3) for tiling in separable.TILINGS]
 
     def broken(
         x: Tensor, weights: separable.Weights, stride: int, relu: bool, added: Tensor | None, tiling: object
     ) -> Tensor:
-        if tiling == separable.TILINGS[0]:
+        if tiling == tilings[0]:
             raise RuntimeError("out of resources\nat line 3")
         y = real(x, weights, stride, relu, added, tiling)
-        return y + 1 if tiling in separable.TILINGS[1:3] else y
+        return y + 1 if tiling in tilings[1:4] else y
 
     monkeypatch.setattr(separable, "separable", broken)
     times(2, 1)  # PyTorch and the last one are left
     taken, given_values, expected = chosen()
-    assert taken == [separable.TILINGS[3]] * 2
+    assert taken == [tilings[4]] * 2
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert line.startswith("6 kernels for separable convolutions are not used; the first one: Shape(images=2, inputs=3")
+    assert line.startswith("8 kernels for separable convolutions are not used; the first one: Shape(images=2, inputs=3")
     assert line.endswith("RuntimeError: out of resources")

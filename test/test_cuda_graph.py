@@ -76,7 +76,7 @@ class Rig:
         segmenter = Segmenter(network, info, SIZE, device="cpu", engine="torch")
         segmenter.device = device
         segmenter._pipeline = DevicePipeline(info, SIZE, 4, device, DTYPES[precision])
-        segmenter._engine = engine(inference_form(copy.deepcopy(network)), SIZE, device, precision)
+        segmenter._engine = engine(inference_form(copy.deepcopy(network), few_layers=True), SIZE, device, precision)
         return segmenter
 
     def check(self, given: Segmentation, expected: Segmentation) -> None:

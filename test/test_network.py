@@ -137,9 +137,10 @@ def test_padding_does_not_move_the_image() -> None:
     ],
     ids=str,
 )
-def test_inference_form_gives_the_same_output(name: str, options: dict[str, object]) -> None:
+@pytest.mark.parametrize("few_layers", [False, True], ids=["small maps", "few layers"])
+def test_inference_form_gives_the_same_output(name: str, options: dict[str, object], few_layers: bool) -> None:
     network = lively_network(name, **options)
-    folded = inference_form(network)
+    folded = inference_form(network, few_layers)
     images = torch.randn(2, 3, 90, 140)
     with torch.inference_mode():
         expected, given = network(images), folded(images)

@@ -17,6 +17,7 @@ from dfanet_ros.device import DevicePipeline
 from dfanet_ros.frame import RGB_CHANNELS, Frame
 from dfanet_ros.host import HostPipeline, resize_labels
 from dfanet_ros.label_set import CAMVID
+from dfanet_ros.network.base import Network
 from dfanet_ros.segmenter import Segmenter, load_segmenter
 from dfanet_ros.street_scenes import StreetScenes
 from dfanet_ros.upsampling import upsampled_argmax
@@ -25,8 +26,12 @@ SIZE = (64, 96)
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
+def random_network(name: str, **options: object) -> Network:
+    return even_classes(lively_network(name, **options), scenes(1, *SIZE)[0].pixels)
+
+
 def random_segmenter(name: str, **options: object) -> Segmenter:
-    network = even_classes(lively_network(name, **options), scenes(1, *SIZE)[0].pixels)
+    network = random_network(name, **options)
     return Segmenter(network, info_of(network, input_size=SIZE, name=name), device="cpu", engine="torch")
 
 
@@ -268,8 +273,8 @@ def test_missing_cuda_is_said() -> None:
 @needs_cuda
 @pytest.mark.parametrize(("precision", "agreement"), [("fp32", 0.999), ("fp16", 0.97), ("bf16", 0.9)])
 def test_cuda_agrees_with_the_cpu(segmenter: Segmenter, precision: str, agreement: float) -> None:
-    network = lively_network(backbone="xception_b")
-    on_gpu = Segmenter(network, info_of(network), device="cuda", precision=precision)
+    network = random_network("dfanet", backbone="xception_b")
+    on_gpu = Segmenter(network, info_of(network, input_size=SIZE), device="cuda", precision=precision)
     frames = scenes(3, *SIZE)
     for a, b in zip(segmenter.segment(frames), on_gpu.segment(frames), strict=True):
         assert (a.label_map == b.label_map).mean() > agreement

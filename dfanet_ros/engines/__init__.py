@@ -122,7 +122,7 @@ def build_engine(
         set_num_threads(threads or default_threads(name))  # the engines look there
     else:
         cudnn.allow_tf32 = False
-    given = network if name in KEPT_ON_DISK else inference_form(network)
+    given = network if name in KEPT_ON_DISK else inference_form(network, few_layers=device.type == "cuda")
     engine: Engine = _module(name).Engine(given, input_size, device, precision)
     if device.type == "cpu" and name != "torch":
         set_num_threads(1)

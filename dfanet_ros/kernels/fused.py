@@ -20,9 +20,11 @@ from dfanet_ros.engines.cache import cached
 from dfanet_ros.engines.cuda_graph import Graph
 from dfanet_ros.kernels import reason
 from dfanet_ros.kernels import separable as kernel
+from dfanet_ros.kernels.enlarging import enlarged_sum
 from dfanet_ros.kernels.separable import TILINGS, Tiling
 from dfanet_ros.network.base import Network
 from dfanet_ros.network.folded import EverySecond
+from dfanet_ros.network.inference import SmallDecoder
 from dfanet_ros.network.layers import Separable
 
 CALLS = 20  # in a graph that is timed: one alone would be lost in the time that a launch takes
@@ -79,20 +81,47 @@ class FusedSeparable(nn.Module):
         )
 
 
+class ConvReLU(nn.Module):
+    """A convolution with bias and the ReLU after it, by cuDNN in one kernel instead of three, if it can."""
+
+    def __init__(self, conv: nn.Module, relu: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(conv, nn.Conv2d) and isinstance(conv.padding, tuple)
+        self.conv, self.relu = conv, relu
+        self.arguments = conv.stride, conv.padding, conv.dilation, conv.groups
+        self.together = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv = self.conv
+        if self.together and x.is_cuda:
+            try:
+                return torch.cudnn_convolution_relu(x, conv.weight, conv.bias, *self.arguments)
+            except RuntimeError as error:  # in the first run, for warming up, and so in no capture
+                LOG.warning(f"a convolution and its ReLU run apart: {reason(error)}")
+                self.together = False
+        y: Tensor = self.relu(conv(x))
+        return y
+
+
 def fuse(network: nn.Module) -> None:
     """Replace the separable convolutions of a network in the form for inference; it computes what it did before.
 
-    Its projections become convolutions with stride 2, which on a GPU spares a copy.
+    Its projections become convolutions with stride 2, which on a GPU spares a copy, and a ReLU after a convolution a
+    part of that; its decoder enlarges and adds maps at once.
 
     Args:
         network: on a CUDA device and of float16 or bfloat16.
     """
     for module in [*network.modules()]:
+        if isinstance(module, SmallDecoder):
+            module.high_sum = module.low_sum = enlarged_sum
         for name, child in [*module.named_children()]:
             if isinstance(child, Separable):
                 setattr(module, name, FusedSeparable(child))
             elif isinstance(child, EverySecond):
                 setattr(module, name, _strided(child.conv))
+            elif isinstance(child, nn.Sequential) and [type(layer) for layer in child] == [nn.Conv2d, nn.ReLU]:
+                setattr(module, name, ConvReLU(*child))
 
 
 def choose(network: Network, images: Tensor, capture: Capture) -> None:
@@ -174,7 +203,7 @@ def _fastest(layer: FusedSeparable, shape: Shape, capture: Capture, problems: li
 
     # What half precision takes: in a layer whose terms cancel, PyTorch is further off, too.
     most = max(10 * torch.finfo(x.dtype).eps * exact.abs().max().item(), 2 * error(layer.plain(x, added)))
-    for tiling in TILINGS:
+    for tiling in dict.fromkeys(tiling.fitted(shape.inputs, shape.outputs) for tiling in TILINGS):
         try:
             wrong = error(layer.by_kernel(x, added, tiling))
             if not wrong <= most:

@@ -44,10 +44,14 @@ class FoldedAttention(nn.Module):
 
 
 class SmallDecoder(nn.Module):
-    """A decoder that classifies before it enlarges: both are linear, and there are fewer classes than channels."""
+    """A decoder that classifies before it enlarges: both are linear, and there are fewer classes than channels.
+
+    How maps are enlarged and added can be replaced: `high_sum` and `low_sum`, called as `enlarged_sum`.
+    """
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
+        self.high_sum, self.low_sum = enlarged_sum, upsampled_sum
         self.high, self.low, self.fuse = decoder.high, decoder.low, decoder.fuse
         self.classifier = decoder.classifier
 
@@ -56,21 +60,26 @@ class SmallDecoder(nn.Module):
         assert bias is not None
         last = features[-len(self.high) :]
         high = [nn.functional.conv2d(conv(f.attention), weight) for conv, f in zip(self.high, last, strict=True)]
-        logits = enlarged_sum(high, size)
+        logits = self.high_sum(high, size)
         if self.fuse is None:
             return logits + bias[:, None, None]
-        low = add([upsample(conv(f.enc2), size) for conv, f in zip(self.low, features, strict=True)])
+        low = self.low_sum([conv(f.enc2) for conv, f in zip(self.low, features, strict=True)], size)
         return logits + self.classifier(self.fuse(low))
 
 
+def upsampled_sum(maps: list[Tensor], size: tuple[int, int]) -> Tensor:
+    """The sum of maps (N, C, h, w), each with its own h and w, enlarged bilinearly: (N, C, H, W), `size` = (H, W)."""
+    return add([upsample(values, size) for values in maps])
+
+
 def enlarged_sum(maps: list[Tensor], size: tuple[int, int]) -> Tensor:
-    """The sum of maps (N, C, h, w), each with its own h and w, enlarged bilinearly: (N, C, H, W), `size` = (H, W).
+    """What `upsampled_sum` gives.
 
     On CPUs by matrix products, along rows for each map and along columns for all together: each enlarging takes
     OpenVINO as long as two convolutions do, however few the channels.
     """
     if maps[0].device.type != "cpu":
-        return add([upsample(values, size) for values in maps])
+        return upsampled_sum(maps, size)
     wide = [values @ _enlarging(values.shape[-1], size[1]).to(values.dtype) for values in maps]
     columns = torch.cat([_enlarging(values.shape[-2], size[0]) for values in maps]).to(maps[0].dtype)
     return columns.T @ torch.cat(wide, 2)
@@ -87,17 +96,24 @@ def _enlarging_weights(length: int, to: int) -> NDArray[np.float64]:
     return np.clip(1 - np.abs(places - np.arange(length)[:, None]), 0, 1)
 
 
-def inference_form(network: Form) -> Form:
+def inference_form(network: Form, few_layers: bool = False) -> Form:
     """A copy of a network in evaluation mode with the same outputs (to rounding), less work and no gradients.
 
     What has that form already is only copied.
+
+    Args:
+        network: stays as it is.
+        few_layers: more numbers to move for fewer layers, as is best on a GPU, where each layer takes its time.
     """
     folded = copy.deepcopy(network).eval()
     with torch.no_grad():
         _fold(folded)
         for module in folded.modules():
             if isinstance(module, DFANet):
-                _avoid_large_maps(module)
+                if not few_layers:
+                    _avoid_large_maps(module)
+                if isinstance(module.decoder, Decoder) and module.decoder.high:
+                    module.decoder = SmallDecoder(module.decoder)  # type: ignore[assignment]  # called in the same way
     return folded.requires_grad_(False)
 
 
@@ -111,8 +127,6 @@ def _avoid_large_maps(network: DFANet) -> None:
         # They are called as what they replace.
         backbone.aggregate = RefiningBlock(first, coarse=network.auxiliary_channels[0])  # type: ignore[assignment]
         backbone.enc2 = nn.Sequential(*rest)  # type: ignore[assignment]
-    if isinstance(network.decoder, Decoder) and network.decoder.high:
-        network.decoder = SmallDecoder(network.decoder)  # type: ignore[assignment]  # it is called in the same way
 
 
 def _fold(module: nn.Module) -> None:
