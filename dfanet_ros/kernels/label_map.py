@@ -1,48 +1,38 @@
-"""Coarse logits to label maps in one pass: the full-size logits never exist."""
+"""Coarse logits to label maps: the full-size logits never exist."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from dfanet_ros.kernels.bilinear import interpolated, neighbour
 from dfanet_ros.kernels.compiling import compiled_once
 
-COLUMNS = 128  # of a label map, that one program computes
+CELLS = 128  # between two columns of logits, that one program computes
 
 
 def label_maps(
     logits: Tensor, stride: int, input_size: tuple[int, int], sizes: Sequence[tuple[int, int]]
 ) -> list[Tensor]:
-    """See `plain.label_maps`. Where all frames are of one size, this is one kernel for all."""
-    if len(set(sizes)) == 1:
-        return [*_label_maps(logits, stride, input_size, sizes[0])]
-    return [_label_maps(each[None], stride, input_size, size)[0] for each, size in zip(logits, sizes, strict=True)]
-
-
-def _label_maps(logits: Tensor, stride: int, input_size: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Logits (N, classes, h, w) of any strides to label maps (N, H, W) uint8, packed."""
-    ids = torch.empty(len(logits), *size, dtype=torch.uint8, device=logits.device)
-    blocks = triton.cdiv(size[1], COLUMNS)
+    """See `plain.label_maps`. The stride is a power of two."""
+    ids = torch.empty(len(logits), *input_size, dtype=torch.uint8, device=logits.device)
+    blocks = triton.cdiv(logits.shape[-1] + 1, CELLS)
     with torch.cuda.device_of(logits):
-        _label_map_kernel[(size[0] * blocks, len(logits))](
-            logits,
-            ids,
-            *logits.shape[1:],
-            *logits.stride(),
-            *size,
-            blocks,
-            *input_size,
-            input_size[0] / size[0],
-            input_size[1] / size[1],
-            1 / stride,
-            COLUMNS=COLUMNS,
+        _label_map_kernel[(input_size[0] * blocks, len(logits))](
+            logits, ids, *logits.shape[1:], *logits.stride(), *input_size, blocks, STRIDE=stride, CELLS=CELLS
         )
-    return ids
+    if len(set(sizes)) == 1:
+        return [*_nearest(ids, sizes[0])]
+    return [_nearest(each[None], size)[0] for each, size in zip(ids, sizes, strict=True)]
+
+
+def _nearest(ids: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, h, w) at another size."""
+    return ids if ids.shape[1:] == size else F.interpolate(ids[:, None], size, mode="nearest-exact")[:, 0]
 
 
 @compiled_once
@@ -59,36 +49,38 @@ def _label_map_kernel(  # type: ignore[no-untyped-def]
     rows,
     columns,
     blocks,  # that a row is computed in
-    input_rows,
-    input_columns,
-    row_scale,
-    column_scale,
-    coarse_scale,
-    COLUMNS: tl.constexpr,
+    STRIDE: tl.constexpr,
+    CELLS: tl.constexpr,
 ):
+    """The pixels of a row that lie between two columns of logits have these to share: (CELLS, STRIDE) at once."""
     row = tl.program_id(0) // blocks
-    column = (tl.program_id(0) % blocks) * COLUMNS + tl.arange(0, COLUMNS)
+    cell = (tl.program_id(0) % blocks) * CELLS + tl.arange(0, CELLS)[:, None]  # ends with the column of that number
     image = tl.program_id(1).to(tl.int64)
-    inside = column < columns
-    # The nearest pixel of the network's input, as PyTorch's nearest-exact finds it.
-    near_row = tl.minimum(((row + 0.5) * row_scale).to(tl.int32), input_rows - 1)
-    near_column = tl.minimum(((column + 0.5) * column_scale).to(tl.int32), input_columns - 1)
-    # Where that lies among the logits.
-    top, below = neighbour(near_row, coarse_scale, height)
-    left, beside = neighbour(near_column, coarse_scale, width)
-    logits += image * image_stride
-    upper = logits + top.to(tl.int64) * row_stride
-    lower = logits + tl.minimum(top + 1, height - 1).to(tl.int64) * row_stride
-    right = tl.minimum(left + 1, width - 1).to(tl.int64) * column_stride
-    left = left.to(tl.int64) * column_stride
-    largest = tl.full((COLUMNS,), float("-inf"), tl.float32)
-    best = tl.zeros((COLUMNS,), tl.int32)
+    within = tl.arange(0, STRIDE)[None, :]
+    column = cell * STRIDE - STRIDE // 2 + within
+    there = cell <= width
+    # Before the first row or column of logits, and behind the last one, is nothing else than that.
+    upper_row = (row + STRIDE // 2) // STRIDE - 1
+    below = ((row + STRIDE // 2) % STRIDE + 0.5) / STRIDE
+    beside = (within + 0.5) / STRIDE
+    upper = logits + image * image_stride + tl.maximum(upper_row, 0).to(tl.int64) * row_stride
+    lower = logits + image * image_stride + tl.minimum(upper_row + 1, height - 1).to(tl.int64) * row_stride
+    left = tl.maximum(cell - 1, 0).to(tl.int64) * column_stride
+    right = tl.minimum(cell, width - 1).to(tl.int64) * column_stride
+    largest = tl.full((CELLS, STRIDE), float("-inf"), tl.float32)
+    best = tl.zeros((CELLS, STRIDE), tl.int32)
     for number in range(classes):
-        value = interpolated(upper, lower, left, right, below, beside, inside)
+        upper_left = tl.load(upper + left, mask=there, other=0).to(tl.float32)
+        upper_right = tl.load(upper + right, mask=there, other=0).to(tl.float32)
+        lower_left = tl.load(lower + left, mask=there, other=0).to(tl.float32)
+        lower_right = tl.load(lower + right, mask=there, other=0).to(tl.float32)
+        before = (1 - below) * upper_left + below * lower_left
+        after = (1 - below) * upper_right + below * lower_right
+        value = (1 - beside) * before + beside * after
         better = value > largest  # and not equal: the first of equals stays
         largest = tl.where(better, value, largest)
         best = tl.where(better, number, best)
         upper += class_stride
         lower += class_stride
-    offset = (image * rows + row) * columns + column
-    tl.store(ids + offset, best.to(tl.uint8), mask=inside)
+    inside = there & (column >= 0) & (column < columns)
+    tl.store(ids + (image * rows + row) * columns + column, best.to(tl.uint8), mask=inside)
