@@ -6,6 +6,7 @@ not at all.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -277,6 +278,27 @@ def test_a_fused_network_gives_the_same() -> None:
         fused_logits = network.coarse_logits(images)
     assert not torch.equal(fused_logits, plain_logits)
     assert (fused_logits - exact).norm() <= 1.2 * (plain_logits - exact).norm(), "no more than half precision takes"
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_convolution_and_its_relu_are_one_if_they_can_be(
+    refused: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*arguments: object) -> Tensor:
+        raise RuntimeError("CUDNN_STATUS_NOT_SUPPORTED\nat line 3")
+
+    if refused:
+        monkeypatch.setattr(torch, "cudnn_convolution_relu", refuse)
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(16, 32, 3, stride=2, padding=1).to(DEVICE)
+    x = torch.randn(2, 16, 9, 7, device=DEVICE).half().contiguous(memory_format=torch.channels_last)
+    layer = fused.ConvReLU(copy.deepcopy(conv).half(), torch.nn.ReLU(inplace=True))
+    with torch.inference_mode():
+        expected = conv(x.float()).relu()
+        for _ in range(2):
+            torch.testing.assert_close(layer(x), expected.half(), rtol=4e-3, atol=4e-3)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == (refused and DEVICE.type == "cuda") and all("NOT_SUPPORTED" in line for line in said)
 
 
 class TwoLayers(torch.nn.Module):
