@@ -27,6 +27,7 @@ from dfanet_ros.frame import RGB_CHANNELS
 from dfanet_ros.kernels import drawing, enlarging, fused, label_map, plain, preprocess, separable
 from dfanet_ros.network.inference import inference_form, upsampled_sum
 from dfanet_ros.network.layers import Separable, coarse_size
+from dfanet_ros.network.xception import Enlarge
 
 DEVICE = torch.device("cpu" if triton.knobs.runtime.interpret else "cuda")
 torch.backends.cudnn.allow_tf32 = False  # as `build_engine` has it
@@ -258,6 +259,38 @@ def test_maps_are_enlarged_and_added(
     assert total.dtype == dtype and total.is_contiguous(memory_format=torch.channels_last)
     tolerance = 1e-5 if dtype == torch.float32 else 2e-3
     torch.testing.assert_close(total.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+@few
+@given(
+    count=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    images=st.integers(1, 2),
+    channels=st.tuples(st.sampled_from([1, 16, 33]), st.sampled_from([1, 5, 48])),
+    size=st.tuples(st.integers(9, 30), st.integers(9, 40)),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+    seed=seeds,
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_a_map_is_enlarged_beside_another(
+    dtype: torch.dtype,
+    count: tuple[int, int],
+    images: int,
+    channels: tuple[int, int],
+    size: tuple[int, int],
+    layout: torch.memory_format,
+    seed: int,
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    coarse, fine = (
+        torch.randn(images, number, *each, generator=random).to(DEVICE, dtype).contiguous(memory_format=layout)
+        for number, each in zip(channels, (count, size), strict=True)
+    )
+    expected = Enlarge()(coarse.double(), fine.double())
+    given_values = enlarging.enlarged_beside(coarse, fine)
+    assert given_values.dtype == dtype and given_values.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(given_values[:, channels[0] :], fine)
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-3
+    torch.testing.assert_close(given_values.double(), expected, rtol=tolerance, atol=tolerance)
 
 
 # The network with the kernel in place of its separable convolutions

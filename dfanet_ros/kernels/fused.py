@@ -20,12 +20,13 @@ from dfanet_ros.engines.cache import cached
 from dfanet_ros.engines.cuda_graph import Graph
 from dfanet_ros.kernels import reason
 from dfanet_ros.kernels import separable as kernel
-from dfanet_ros.kernels.enlarging import enlarged_sum
+from dfanet_ros.kernels.enlarging import enlarged_beside, enlarged_sum
 from dfanet_ros.kernels.separable import TILINGS, Tiling
 from dfanet_ros.network.base import Network
 from dfanet_ros.network.folded import EverySecond
 from dfanet_ros.network.inference import SmallDecoder
 from dfanet_ros.network.layers import Separable
+from dfanet_ros.network.xception import Enlarge
 
 CALLS = 20  # in a graph that is timed: one alone would be lost in the time that a launch takes
 ROUNDS = 7
@@ -103,11 +104,18 @@ class ConvReLU(nn.Module):
         return y
 
 
+class FusedEnlarge(nn.Module):
+    """Sub-network aggregation in one pass, see `Enlarge`."""
+
+    def forward(self, attention: Tensor, enc2: Tensor) -> Tensor:
+        return enlarged_beside(attention, enc2)
+
+
 def fuse(network: nn.Module) -> None:
     """Replace the separable convolutions of a network in the form for inference; it computes what it did before.
 
     Its projections become convolutions with stride 2, which on a GPU spares a copy, and a ReLU after a convolution a
-    part of that; its decoder enlarges and adds maps at once.
+    part of that; maps are enlarged and added, or put beside others, at once.
 
     Args:
         network: on a CUDA device and of float16 or bfloat16.
@@ -120,6 +128,8 @@ def fuse(network: nn.Module) -> None:
                 setattr(module, name, FusedSeparable(child))
             elif isinstance(child, EverySecond):
                 setattr(module, name, _strided(child.conv))
+            elif isinstance(child, Enlarge):
+                setattr(module, name, FusedEnlarge())
             elif isinstance(child, nn.Sequential) and [type(layer) for layer in child] == [nn.Conv2d, nn.ReLU]:
                 setattr(module, name, ConvReLU(*child))
 
