@@ -73,6 +73,19 @@ def test_every_engine_is_measured(random_weights: Path, tmp_path: Path) -> None:
     assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_engines_are_measured_without_ros(random_weights: Path) -> None:
+    code = """
+import runpy, sys
+sys.modules["rclpy"] = None
+runpy.run_module("dfanet_ros.benchmark", run_name="__main__")
+"""
+    arguments = ["--no-node", "--rounds", "1", "--weights", random_weights, "--sizes", "64x96", "--device", "cpu"]
+    command = [sys.executable, "-c", code, *map(str, arguments), "--engines", "torch"]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert finished.returncode == 0, finished.stderr
+    assert "| 64 x 96 | 1 | torch fp32 |" in finished.stdout
+
+
 def test_ratios_are_to_pytorch_and_to_the_floor() -> None:
     reference = Measured("w", "torch", "fp32", (8, 8), 1, 1.0, [10.0, 30.0, 20.0], [25.0], eager=[50.0])
     other = Measured("w", "openvino", "bf16", (8, 8), 1, 2.0, [4.0], [5.0], eager=[50.0], same=99.876)

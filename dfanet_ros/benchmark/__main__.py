@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from dfanet_ros.benchmark import engines, many_cameras, one_camera, stages, start
+from dfanet_ros.benchmark import engines, stages
 from dfanet_ros.benchmark.machine import machine
 from dfanet_ros.benchmark.results import device_table, draw, engine_table, node_table, write_json
 from dfanet_ros.demo.node_process import NodeError
@@ -28,6 +28,8 @@ def main() -> None:
     logging.getLogger("dfanet_ros").setLevel(logging.INFO)
     try:
         if arguments.cameras > 1:
+            from dfanet_ros.benchmark import many_cameras  # here, as below: nodes need ROS, and engines do not
+
             segmenter, table = many_cameras.run(arguments)
             print(
                 f"{segmenter}\n{machine(segmenter.device)}; medians of {arguments.rounds} interleaved rounds\n\n{table}"
@@ -46,6 +48,8 @@ def main() -> None:
 def _one_camera(arguments: argparse.Namespace) -> None:
     measured, yardsticks = engines.measure(arguments)
     if arguments.node:
+        from dfanet_ros.benchmark import one_camera
+
         for row in measured:
             if row.batch == 1 and row.size == arguments.sizes[0]:
                 one_camera.measure(row, arguments.device, arguments.rounds, arguments.frames)
@@ -79,6 +83,8 @@ def _one_camera(arguments: argparse.Namespace) -> None:
 
 
 def _start(arguments: argparse.Namespace) -> None:
+    from dfanet_ros.benchmark import start
+
     measured = start.measure(arguments)
     here = machine(resolve_device(arguments.device))
     print(f"{here}; medians of {arguments.rounds} interleaved starts\n\n{start.table(measured)}")
