@@ -16,6 +16,7 @@ from dfanet_ros.engines.torch import numpy_view
 from dfanet_ros.frame import Frame
 from dfanet_ros.label_set import UNLABELLED
 from dfanet_ros.memory import keep_freed_memory
+from dfanet_ros.network.base import label_grid
 from dfanet_ros.style import Style
 from dfanet_ros.upsampling import upsampled_argmax, upsampled_confidence
 
@@ -128,11 +129,11 @@ class HostPipeline:
 
     def finish(self, coarse_logits: Tensor, frames: Sequence[Frame]) -> list[HostSegmentation]:
         """Results at each frame's size, of the network's coarse logits (N, classes, h, w)."""
-        (height, width), stride = self.input_size, self.logits_stride
         results = []
         for logits, frame in zip(coarse_logits.float().contiguous(), frames, strict=True):
+            stride, (height, width) = label_grid(self.logits_stride, self.input_size, frame.size)
             ids = resize_labels(upsampled_argmax(logits, stride)[:height, :width], frame.size)
-            results.append(HostSegmentation(ids, logits, stride, self.input_size, frame, self.style))
+            results.append(HostSegmentation(ids, logits, self.logits_stride, self.input_size, frame, self.style))
         return results
 
 

@@ -122,6 +122,15 @@ def test_label_maps_are_exact(
         assert ((ids == other) | edges).all()
 
 
+def test_label_maps_of_enlarged_frames_are_exact() -> None:
+    """Each frame by itself, and two of a size together; 16 x 20 is a half of the input, 8 x 10 a quarter."""
+    random = torch.Generator().manual_seed(3)
+    logits = torch.randint(-3, 4, (3, 5, 8, 10), generator=random).to(DEVICE).float()
+    for sizes in ([(16, 20), (8, 10), (32, 40)], [(16, 20)] * 3):
+        given_maps, expected = (each.label_maps(logits, 4, (32, 40), sizes) for each in (label_map, plain))
+        assert all(map(torch.equal, given_maps, expected))
+
+
 def test_wide_label_maps_of_many_classes_are_exact() -> None:
     logits = torch.randint(-9, 9, (1, 171, 1, 70), generator=torch.Generator().manual_seed(1)).to(DEVICE).float()
     arguments = (logits, 4, (4, 280), [(4, 280)])

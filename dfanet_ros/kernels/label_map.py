@@ -11,6 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dfanet_ros.kernels.compiling import compiled_once
+from dfanet_ros.network.base import label_grid
 
 CELLS = 128  # between two columns of logits, that one program computes
 
@@ -18,16 +19,22 @@ CELLS = 128  # between two columns of logits, that one program computes
 def label_maps(
     logits: Tensor, stride: int, input_size: tuple[int, int], sizes: Sequence[tuple[int, int]]
 ) -> list[Tensor]:
-    """See `plain.label_maps`. The stride is a power of two."""
-    ids = torch.empty(len(logits), *input_size, dtype=torch.uint8, device=logits.device)
+    """See `plain.label_maps`; the stride is a power of two. Where all frames are of one size, they go together."""
+    if len(set(sizes)) == 1:
+        return [*_label_maps(logits, stride, input_size, sizes[0])]
+    return [_label_maps(each[None], stride, input_size, size)[0] for each, size in zip(logits, sizes, strict=True)]
+
+
+def _label_maps(logits: Tensor, stride: int, input_size: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Logits (N, classes, h, w) of any strides to label maps (N, H, W) uint8."""
+    stride, grid = label_grid(stride, input_size, size)
+    ids = torch.empty(len(logits), *grid, dtype=torch.uint8, device=logits.device)
     blocks = triton.cdiv(logits.shape[-1] + 1, CELLS)
     with torch.cuda.device_of(logits):
-        _label_map_kernel[(input_size[0] * blocks, len(logits))](
-            logits, ids, *logits.shape[1:], *logits.stride(), *input_size, blocks, STRIDE=stride, CELLS=CELLS
+        _label_map_kernel[(grid[0] * blocks, len(logits))](
+            logits, ids, *logits.shape[1:], *logits.stride(), *grid, blocks, STRIDE=stride, CELLS=CELLS
         )
-    if len(set(sizes)) == 1:
-        return [*_nearest(ids, sizes[0])]
-    return [_nearest(each[None], size)[0] for each, size in zip(ids, sizes, strict=True)]
+    return _nearest(ids, size)
 
 
 def _nearest(ids: Tensor, size: tuple[int, int]) -> Tensor:

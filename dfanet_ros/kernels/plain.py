@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dfanet_ros.label_set import UNLABELLED
-from dfanet_ros.network.base import enlarge_logits
+from dfanet_ros.network.base import enlarge_logits, label_grid
 
 Channels = tuple[int, int, int]  # where red, green and blue stand in a pixel
 Triple = tuple[float, float, float]
@@ -48,8 +48,9 @@ def label_maps(
 ) -> list[Tensor]:
     """The class of each pixel, (H, W) uint8 for each image.
 
-    The logits are enlarged bilinearly (see `enlarge_logits`) and cut to the network's input; the largest one, the first
-    of equals, is the class of a pixel there, and from there the nearest goes to the frame's size.
+    The logits are enlarged bilinearly (see `enlarge_logits`) and cut to the pixels of `label_grid`, as a rule those of
+    the network's input; the largest one, the first of equals, is the class of a pixel there, and from there the nearest
+    goes to the frame's size.
 
     Args:
         logits: coarse ones, (N, classes, h, w) of any float type and any layout.
@@ -57,10 +58,13 @@ def label_maps(
         input_size: (height, width) of that.
         sizes: (H, W) of each frame.
     """
-    height, width = input_size
-    full = enlarge_logits(logits.float(), stride)[:, :, :height, :width]
-    ids = full.argmax(1, keepdim=True).to(torch.uint8)
-    return [F.interpolate(each[None], size, mode="nearest-exact")[0, 0] for each, size in zip(ids, sizes, strict=True)]
+    maps = []
+    for each, size in zip(logits.float().split(1), sizes, strict=True):
+        own_stride, (height, width) = label_grid(stride, input_size, size)
+        full = enlarge_logits(each, own_stride)[:, :, :height, :width]
+        ids = full.argmax(1, keepdim=True).to(torch.uint8)
+        maps.append(F.interpolate(ids, size, mode="nearest-exact")[0, 0])
+    return maps
 
 
 def paint(ids: Tensor, colors: Tensor) -> Tensor:

@@ -70,3 +70,20 @@ class Network(nn.Module, ABC):
 def enlarge_logits(coarse: Tensor, stride: int) -> Tensor:
     """Logits (N, C, h, w) at `stride` times the size, bilinear: what label maps are made of, by definition."""
     return upsample(coarse, (coarse.shape[-2] * stride, coarse.shape[-1] * stride))
+
+
+def label_grid(stride: int, input_size: tuple[int, int], size: tuple[int, int]) -> tuple[int, tuple[int, int]]:
+    """At which pixels the enlarged logits give classes: how many to a logit on each side, and (height, width) of all.
+
+    They are the network's input's, from which the nearest goes to the frame's size; but where the input is the frame
+    enlarged by a whole factor, they are the frame's own, between which the input's lie.
+
+    Args:
+        stride: of the logits, in pixels of the input; even.
+        input_size: (height, width).
+        size: of the frame.
+    """
+    factor = input_size[0] // size[0]
+    if factor > 1 and (factor * size[0], factor * size[1]) == input_size and stride % (2 * factor) == 0:
+        return stride // factor, size
+    return stride, input_size
