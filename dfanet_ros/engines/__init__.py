@@ -19,7 +19,7 @@ from dfanet_ros.network.base import Network
 from dfanet_ros.network.inference import inference_form
 
 ENGINES = ("torch", "cuda_graph", "onnxruntime", "openvino", "tensorrt")
-# Measured on CPUs (docs/performance.md). On CUDA, onnxruntime and tensorrt were not measured: they have to be asked for.
+# Measured on CPUs (docs/performance.md). On CUDA, onnxruntime and tensorrt were not, and have to be asked for.
 FASTEST_FIRST = {"cpu": ("openvino", "onnxruntime", "torch"), "cuda": ("cuda_graph", "torch")}
 # What these make of a network is kept on disk, so that they bring it into its form for inference only if they make it.
 KEPT_ON_DISK = ("onnxruntime", "openvino", "tensorrt")
