@@ -23,6 +23,7 @@ from training.augmentation import random_colours, random_crop, random_flip, rand
 from training.config import Classification, Config
 from training.data_sets import Labelled, Sample, open_part
 
+Sent = tuple[Tensor, Tensor]  # RGB (N, H, W, 3) and ids (N, H, W), uint8; without N for a sample
 Batch = tuple[Tensor, Tensor]  # normalised images (N, 3, H, W) float32 and ids (N, H, W) int64
 
 
@@ -97,7 +98,7 @@ def every_nth(count: int, trainer: Trainer | None) -> range:
     return range(trainer.global_rank, count, trainer.world_size) if trainer else range(count)
 
 
-class Augmented(Dataset[tuple[Tensor, Tensor]]):
+class Augmented(Dataset[Sent]):
     """Samples, randomly scaled, cropped, mirrored and recoloured; asked for by (epoch, index)."""
 
     def __init__(self, samples: Sequence[Sample], config: Config) -> None:
@@ -107,7 +108,7 @@ class Augmented(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, key: tuple[int, int]) -> Sent:
         rng = np.random.default_rng([self.config.seed, *key])
         image, label = self.samples[key[1]]
         image, label = random_scale(image, label, self.config.scale, rng)
@@ -118,7 +119,7 @@ class Augmented(Dataset[tuple[Tensor, Tensor]]):
         return as_tensor(image), as_tensor(label)
 
 
-class Whole(Dataset[tuple[Tensor, Tensor]]):
+class Whole(Dataset[Sent]):
     """Whole frames at the network's input size, with their labels at their own."""
 
     def __init__(self, samples: Sequence[Sample], input_size: tuple[int, int]) -> None:
@@ -128,7 +129,7 @@ class Whole(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Sent:
         image, label = self.samples[index]
         if image.shape[:2] != self.input_size:
             image = resize_frame(image, self.input_size)
@@ -179,7 +180,7 @@ class SegmentationData(LightningDataModule):
         shares = class_shares(self.train, len(self.labels))
         return torch.tensor(1 / np.log(self.config.class_weight_offset + shares), dtype=torch.float32)
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def train_dataloader(self) -> DataLoader[Sent]:
         return self._loader(persistent=True)
 
     def statistics_batches(self, device: torch.device) -> Iterator[Batch]:
@@ -187,17 +188,17 @@ class SegmentationData(LightningDataModule):
         for images, ids in self._loader(persistent=False):
             yield self.on_after_batch_transfer((images.to(device), ids.to(device)), 0)
 
-    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> Batch:
-        """What the network takes, of (N, H, W, 3) and (N, H, W) uint8."""
+    def on_after_batch_transfer(self, batch: Sent, dataloader_idx: int) -> Batch:
+        """What the network takes, where the batch is."""
         images, ids = batch
         return normalise(images), ids.long()
 
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def val_dataloader(self) -> DataLoader[Sent]:
         """One frame at a time, for they may differ in size; each process has every n-th."""
         whole = Whole(self.val, self.config.input_size)
         return DataLoader(whole, sampler=every_nth(len(whole), self.trainer), num_workers=self.config.workers)
 
-    def _loader(self, persistent: bool) -> DataLoader[tuple[Tensor, Tensor]]:
+    def _loader(self, persistent: bool) -> DataLoader[Sent]:
         return training_loader(Augmented(self.train, self.config), self.config, self.trainer, persistent)
 
 

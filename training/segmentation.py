@@ -19,7 +19,7 @@ from dfanet_ros.network.base import enlarge_logits
 from dfanet_ros.network.layers import pad_to_multiple, pixel_classifier, upsample
 from training.captured import CapturedLoss
 from training.config import Config, ConfigError
-from training.data import Batch
+from training.data import Batch, normalise
 from training.losses import PixelLoss, finite
 from training.optimizers import build_optimizer, poly_schedule
 from training.runs import say
@@ -90,11 +90,10 @@ class SegmentationTask(LightningModule):
         impossible = config.ohem or config.processes > 1 or self.trainer.precision == "16-mixed"
         if self.device.type != "cuda" or not config.cuda_graphs or impossible:
             return
-        images = torch.randn(config.batch_size, 3, *config.crop, device=self.device)
+        images = normalise(torch.zeros(config.batch_size, *config.crop, 3, dtype=torch.uint8, device=self.device))
         target = torch.randint(len(self.labels), (config.batch_size, *config.crop), device=self.device)
         try:
             with self.trainer.precision_plugin.train_step_context():
-                images = images.contiguous(memory_format=torch.channels_last)
                 self._captured = CapturedLoss(self.batch_loss, self, images, target)
         except RuntimeError as error:
             say(f"The network's kernels are launched one by one, which is slower: {str(error).splitlines()[0]}")

@@ -21,10 +21,14 @@ def interpolated(upper, lower, left, right, below, beside, inside):  # type: ign
     Two rows' pointers, two columns' offsets, how far the place is below the upper row and beside the left column, and
     where it is wanted at all.
     """
-    upper_left = tl.load(upper + left, mask=inside, other=0).to(tl.float32)
-    upper_right = tl.load(upper + right, mask=inside, other=0).to(tl.float32)
-    lower_left = tl.load(lower + left, mask=inside, other=0).to(tl.float32)
-    lower_right = tl.load(lower + right, mask=inside, other=0).to(tl.float32)
-    above = (1 - beside) * upper_left + beside * upper_right
-    under = (1 - beside) * lower_left + beside * lower_right
+    above = mixed(upper + left, upper + right, beside, inside)
+    under = mixed(lower + left, lower + right, beside, inside)
     return (1 - below) * above + below * under
+
+
+@triton.jit
+def mixed(first, second, share, inside):  # type: ignore[no-untyped-def]
+    """Of two values, by their pointers, the share of the second and the rest of the first, float32."""
+    first = tl.load(first, mask=inside, other=0).to(tl.float32)
+    second = tl.load(second, mask=inside, other=0).to(tl.float32)
+    return (1 - share) * first + share * second

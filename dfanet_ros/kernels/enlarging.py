@@ -30,9 +30,7 @@ def enlarged_sum(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     images, channels = maps[0].shape[:2]
     rows, columns = size
     y = torch.empty(images, rows, columns, channels, dtype=maps[0].dtype, device=maps[0].device)
-    padded = triton.next_power_of_2(channels)
-    part = max(1, NUMBERS // padded)
-    blocks = triton.cdiv(columns, part)
+    padded, part, blocks = _parts(channels, columns)
     given = []
     for values in [*maps, *[maps[0]] * (MOST - len(maps))]:
         given += [values, *values.shape[2:], values.shape[2] / rows, values.shape[3] / columns]
@@ -57,9 +55,7 @@ def enlarged_beside(coarse: Tensor, fine: Tensor) -> Tensor:
     images, beside, rows, columns = fine.shape
     channels = coarse.shape[1] + beside
     y = torch.empty(images, rows, columns, channels, dtype=fine.dtype, device=fine.device)
-    padded = triton.next_power_of_2(channels)
-    part = max(1, NUMBERS // padded)
-    blocks = triton.cdiv(columns, part)
+    padded, part, blocks = _parts(channels, columns)
     with torch.cuda.device_of(y):
         _enlarged_beside_kernel[(rows * blocks, images)](
             coarse,
@@ -79,6 +75,13 @@ def enlarged_beside(coarse: Tensor, fine: Tensor) -> Tensor:
     return y.permute(0, 3, 1, 2)
 
 
+def _parts(channels: int, columns: int) -> tuple[int, int, int]:
+    """How a row is cut: channels as a power of two, columns of a program, and programs."""
+    padded = triton.next_power_of_2(channels)
+    part = max(1, NUMBERS // padded)
+    return padded, part, triton.cdiv(columns, part)
+
+
 @triton.jit(do_not_specialize=["height", "width", "row_scale", "column_scale", "rows", "columns", "blocks"])  # type: ignore[untyped-decorator]
 def _enlarged_beside_kernel(  # type: ignore[no-untyped-def]
     coarse,
@@ -96,10 +99,7 @@ def _enlarged_beside_kernel(  # type: ignore[no-untyped-def]
     PADDED: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    row = tl.program_id(0) // blocks
-    column = (tl.program_id(0) % blocks) * COLUMNS + tl.arange(0, COLUMNS)
-    image = tl.program_id(1).to(tl.int64)
-    channel = tl.arange(0, PADDED)[None, :]
+    image, row, column, channel = _program(blocks, PADDED, COLUMNS)
     inside = (column < columns)[:, None] & (channel < COARSE + FINE)
     enlarged = inside & (channel < COARSE)
     values = _enlarged(coarse, height, width, row_scale, column_scale, image, row, column, channel, enlarged, COARSE)
@@ -147,10 +147,7 @@ def _enlarged_sum_kernel(  # type: ignore[no-untyped-def]
     PADDED: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    row = tl.program_id(0) // blocks
-    column = (tl.program_id(0) % blocks) * COLUMNS + tl.arange(0, COLUMNS)
-    image = tl.program_id(1).to(tl.int64)
-    channel = tl.arange(0, PADDED)[None, :]
+    image, row, column, channel = _program(blocks, PADDED, COLUMNS)
     inside = (column < columns)[:, None] & (channel < CHANNELS)
     total = _enlarged(
         map_0, height_0, width_0, row_scale_0, column_scale_0, image, row, column, channel, inside, CHANNELS
@@ -169,6 +166,14 @@ def _enlarged_sum_kernel(  # type: ignore[no-untyped-def]
         )
     place = ((image * rows + row) * columns + column)[:, None] * CHANNELS + channel
     tl.store(y + place, total.to(y.dtype.element_ty), mask=inside)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _program(blocks, PADDED: tl.constexpr, COLUMNS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Which image, row, columns and channels are this program's."""
+    row = tl.program_id(0) // blocks
+    column = (tl.program_id(0) % blocks) * COLUMNS + tl.arange(0, COLUMNS)
+    return tl.program_id(1).to(tl.int64), row, column, tl.arange(0, PADDED)[None, :]
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from dfanet_ros.kernels.bilinear import mixed
 from dfanet_ros.kernels.compiling import compiled_once
 from dfanet_ros.network.base import label_grid
 
@@ -77,12 +78,8 @@ def _label_map_kernel(  # type: ignore[no-untyped-def]
     largest = tl.full((CELLS, STRIDE), float("-inf"), tl.float32)
     best = tl.zeros((CELLS, STRIDE), tl.int32)
     for number in range(classes):
-        upper_left = tl.load(upper + left, mask=there, other=0).to(tl.float32)
-        upper_right = tl.load(upper + right, mask=there, other=0).to(tl.float32)
-        lower_left = tl.load(lower + left, mask=there, other=0).to(tl.float32)
-        lower_right = tl.load(lower + right, mask=there, other=0).to(tl.float32)
-        before = (1 - below) * upper_left + below * lower_left
-        after = (1 - below) * upper_right + below * lower_right
+        before = mixed(upper + left, lower + left, below, there)
+        after = mixed(upper + right, lower + right, below, there)
         value = (1 - beside) * before + beside * after
         better = value > largest  # and not equal: the first of equals stays
         largest = tl.where(better, value, largest)
