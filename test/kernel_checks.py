@@ -10,6 +10,7 @@ import copy
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,10 +25,10 @@ from torch import Tensor
 from dfanet_ros import kernels
 from dfanet_ros.checkpoint import MEAN, STD
 from dfanet_ros.frame import RGB_CHANNELS
-from dfanet_ros.kernels import drawing, enlarging, fused, label_map, plain, preprocess, separable
+from dfanet_ros.kernels import block, choosing, drawing, enlarging, fused, label_map, plain, preprocess, separable
 from dfanet_ros.network.inference import inference_form, upsampled_sum
 from dfanet_ros.network.layers import Separable, coarse_size
-from dfanet_ros.network.xception import Enlarge
+from dfanet_ros.network.xception import Block, Enlarge
 
 DEVICE = torch.device("cpu" if triton.knobs.runtime.interpret else "cuda")
 torch.backends.cudnn.allow_tf32 = False  # as `build_engine` has it
@@ -238,6 +239,55 @@ def test_separable_convolutions_are_those_of_pytorch(
     torch.testing.assert_close(given_values, expected.half(), rtol=4e-3, atol=4e-3)
 
 
+# Blocks
+
+
+@settings(few, max_examples=4)
+@given(
+    images=st.integers(1, 2),
+    inputs=st.integers(1, 70),
+    inner=st.integers(1, 20),
+    size=st.tuples(st.integers(1, 14), st.integers(1, 30)),
+    stride=st.sampled_from([1, 2]),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+    seed=seeds,
+)
+@pytest.mark.parametrize("tiling", block.TILINGS, ids=str)
+def test_blocks_are_those_of_pytorch(
+    tiling: block.Tiling,
+    images: int,
+    inputs: int,
+    inner: int,
+    size: tuple[int, int],
+    stride: int,
+    layout: torch.memory_format,
+    seed: int,
+) -> None:
+    """A first block with a projection, and, at stride 1, one whose skip is its input."""
+    random = torch.Generator().manual_seed(seed)
+
+    def values(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=random).half().to(DEVICE)
+
+    x = values(images, inputs, *size).contiguous(memory_format=layout)
+    outputs = 4 * inner if stride == 2 else inputs
+    y, convolutions = x.float(), []
+    for number, (given_channels, channels) in enumerate(itertools.pairwise((inputs, inner, inner, outputs))):
+        depthwise = values(given_channels, 1, 3, 3) / 3
+        pointwise, bias = values(channels, given_channels, 1, 1) / given_channels**0.5, values(channels)
+        convolutions.append(separable.weights_of(depthwise, pointwise, bias))
+        steps = stride if number == 0 else 1
+        between = F.conv2d(y, depthwise.float(), None, steps, 1, groups=given_channels).half()
+        y = F.conv2d(between.float(), pointwise.float(), bias.float())
+        if number < 2:
+            y = y.relu().half().float()
+    projection = values(outputs, inputs, 1, 1) / inputs**0.5 if stride == 2 else None
+    y += x.float() if projection is None else F.conv2d(x.float(), projection.float(), stride=2)
+    given_values = block.block(x, block.weights_of(convolutions, projection), stride, tiling)
+    assert given_values.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(given_values, y.relu().half(), rtol=4e-3, atol=4e-3)
+
+
 # Maps enlarged and added
 
 
@@ -302,21 +352,22 @@ def test_a_map_is_enlarged_beside_another(
     torch.testing.assert_close(given_values.double(), expected, rtol=tolerance, atol=tolerance)
 
 
-# The network with the kernel in place of its separable convolutions
+# The network with kernels in place of its blocks and separable convolutions
 
 
-def test_a_fused_network_gives_the_same() -> None:
-    """DFANet A with all its widths, each layer by another tiling."""
+@pytest.mark.parametrize("kind", [fused.FusedSeparable, fused.FusedBlock])
+def test_a_fused_network_gives_the_same(kind: type[fused.Fused]) -> None:
+    """DFANet A with all its widths, each part by another tiling."""
     network = inference_form(lively_network(backbones=2), few_layers=True).to(DEVICE)
     images = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
     with torch.inference_mode():
         exact = network.coarse_logits(images.float())
         plain_logits = network.half().coarse_logits(images)
         fused.fuse(network)
-        shapes = fused.shapes_of(network, images)
-        assert len(shapes) == 2 * 3 * 14
-        for number, (layer, (shape,)) in enumerate(shapes.items()):
-            layer.tilings[shape] = separable.TILINGS[number % len(separable.TILINGS)]
+        shapes = {part: group for part, group in choosing.shapes_of(network, images).items() if isinstance(part, kind)}
+        assert len(shapes) == 2 * 14 * (3 if kind is fused.FusedSeparable else 1)
+        for number, (part, (shape,)) in enumerate(shapes.items()):
+            part.tilings[shape] = part.tilings_tried[number % len(part.tilings_tried)]
         fused_logits = network.coarse_logits(images)
     assert not torch.equal(fused_logits, plain_logits)
     assert (fused_logits - exact).norm() <= 1.2 * (plain_logits - exact).norm(), "no more than half precision takes"
@@ -358,70 +409,110 @@ class TwoLayers(torch.nn.Module):
         return self.second(y, y)
 
 
+class OneBlock(torch.nn.Module):
+    """The first one of a stage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.block = Block(3, 8, stride=2)
+
+    def coarse_logits(self, images: Tensor) -> Tensor:
+        y: Tensor = self.block(images)
+        return y
+
+
 @pytest.fixture
 def times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A new cache, and times of PyTorch and of each tiling in place of measured ones."""
+    """A new cache, and times without the kernel and with each tiling in place of measured ones."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(fused, "CALLS", 1)
+    monkeypatch.setattr(choosing, "CALLS", 1)
+    # As many as of blocks, so that both kinds take the same times.
+    monkeypatch.setattr(fused.FusedSeparable, "tilings_tried", separable.TILINGS[:4])
+    assert len(block.TILINGS) == 4
 
     def be(*seconds: float) -> None:
         endless = itertools.cycle(seconds)
-        monkeypatch.setattr(fused, "_seconds", lambda graph, device: next(endless))
+        monkeypatch.setattr(choosing, "_seconds", lambda graph, device: next(endless))
 
     return be
 
 
-def chosen() -> tuple[list[separable.Tiling | None], Tensor, Tensor]:
-    """What each of two layers takes, and the network's result before and after."""
-    network = TwoLayers().half().to(DEVICE)
+def chosen(kind: type[torch.nn.Module] = TwoLayers) -> tuple[list[object], Tensor, Tensor]:
+    """What each part of such a network takes, and the network's result before and after."""
+    network = inference_form(kind()).half().to(DEVICE)
     images = torch.randn(2, 3, 9, 7, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
     with torch.inference_mode():
         expected = network.coarse_logits(images)
         fused.fuse(network)
-        fused.choose(network, images, StandIn(DEVICE).capture)
+        choosing.choose(network, images, StandIn(DEVICE).capture)
         given_values = network.coarse_logits(images)
-    taken = [next(iter(layer.tilings.values()), None) for layer in (network.first, network.second)]
-    return taken, given_values, expected
+    parts = [part for part in network.modules() if isinstance(part, fused.Fused)]
+    return [next(iter(part.tilings.values()), None) for part in parts], given_values, expected
 
 
 def test_the_fastest_is_taken_and_remembered(times: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    times(5, 4, 1, 3, 2, 6)
+    times(5, 4, 1, 3, 2)
     taken, given_values, expected = chosen()
-    assert taken == [separable.TILINGS[1].fitted(3, 3)] * 2
+    assert taken == [separable.TILINGS[1]] * 2
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
-    monkeypatch.setattr(fused, "_measured", None)
+    monkeypatch.setattr(choosing, "_measured", None)
     assert chosen()[0] == taken
-    monkeypatch.setattr(fused, "_name", lambda device: "another GPU")
+    monkeypatch.setattr(choosing, "_name", lambda device: "another GPU")
     with pytest.raises(TypeError):
         chosen()
 
 
-def test_pytorch_is_kept_where_it_is_faster(times: Callable[..., None]) -> None:
-    times(1, 2, 2, 2, 2, 2)
-    taken, given_values, expected = chosen()
-    assert taken == [None, None]
-    assert torch.equal(given_values, expected)
-
-
-def test_kernels_that_fail_or_are_wrong_are_not_taken(
-    times: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_block_is_taken_whole_where_that_is_faster_than_its_convolutions(
+    times: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = separable.separable
-    tilings = [tiling.fitted(3, 3) for tiling in separable.TILINGS]
+    caplog.set_level("INFO")
+    times(5, 4, 1, 3, 2)
+    taken, given_values, expected = chosen(OneBlock)
+    assert taken == [block.TILINGS[1], *[separable.TILINGS[1]] * 3]
+    torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
+    said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("batch")]
+    assert said == [
+        f"batch 2: of {count} shapes of {what}, {count} are faster by a kernel of their own than without it"
+        for count, what in ((3, "separable convolutions"), (1, "blocks"))
+    ]
 
-    def broken(
-        x: Tensor, weights: separable.Weights, stride: int, relu: bool, added: Tensor | None, tiling: object
-    ) -> Tensor:
-        if tiling == tilings[0]:
+
+@pytest.mark.parametrize("kind", [TwoLayers, OneBlock])
+def test_pytorch_is_kept_where_it_is_faster(times: Callable[..., None], kind: type[torch.nn.Module]) -> None:
+    times(1, 2, 2, 2, 2)
+    taken, given_values, expected = chosen(kind)
+    assert set(taken) == {None}
+    torch.testing.assert_close(given_values, expected, rtol=0, atol=0 if kind is TwoLayers else 4e-3)
+
+
+@pytest.mark.parametrize("of", [separable, block], ids=["separable", "block"])
+def test_kernels_that_fail_or_are_wrong_are_not_taken(
+    times: Callable[..., None],
+    of: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    name = of.__name__.rpartition(".")[2]
+    real, tried = getattr(of, name), [tiling.fitted(3, 8 if of is block else 3) for tiling in of.TILINGS]
+
+    def broken(*arguments: Any) -> Tensor:
+        *_, tiling = arguments
+        if tiling == tried[0]:
             raise RuntimeError("out of resources\nat line 3")
-        y = real(x, weights, stride, relu, added, tiling)
-        return y + 1 if tiling in tilings[1:4] else y
+        y: Tensor = real(*arguments)
+        return y + 1 if tiling in tried[1:3] else y
 
-    monkeypatch.setattr(separable, "separable", broken)
-    times(2, 1)  # PyTorch and the last one are left
-    taken, given_values, expected = chosen()
-    assert taken == [tilings[4]] * 2
+    monkeypatch.setattr(of, name, broken)
+    if of is block:
+        monkeypatch.setattr(fused.FusedSeparable, "tilings_tried", ())
+        times(*[1] * 3 * choosing.ROUNDS, *[2, 1] * choosing.ROUNDS)  # the three convolutions have one way each
+    else:
+        times(2, 1)  # PyTorch and the last one are left
+    taken, given_values, expected = chosen(OneBlock if of is block else TwoLayers)
+    assert taken == ([block.TILINGS[3], None, None, None] if of is block else [separable.TILINGS[3]] * 2)
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert line.startswith("8 kernels for separable convolutions are not used; the first one: Shape(images=2, inputs=3")
+    what, count = ("blocks", 3) if of is block else ("separable convolutions", 6)
+    assert line.startswith(f"{count} kernels for {what} are not used; the first one: Shape(images=2, inputs=3")
     assert line.endswith("RuntimeError: out of resources")

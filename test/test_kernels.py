@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from triton.runtime.jit import JITFunction
 
 from dfanet_ros import kernels
 from dfanet_ros.checkpoint import MEAN, STD
-from dfanet_ros.kernels import PLAIN, drawing, fused, label_map, preprocess, separable, steps
+from dfanet_ros.kernels import PLAIN, block, choosing, drawing, fused, label_map, preprocess, separable, steps
 from dfanet_ros.network.inference import inference_form
 
 H100 = GPUTarget("cuda", 90, 32)
@@ -146,20 +147,37 @@ def test_separable_convolutions_compile_to_tensor_cores(tiling: separable.Tiling
         assert "mma" in compiled[-1].asm["ptx"]
 
 
-def test_a_fused_network_is_one_kernel_for_each_separable_convolution(compiled: list[Any]) -> None:
-    """Compiled once for each kind of layer, whatever the size of its map."""
+@pytest.mark.parametrize("tiling", block.TILINGS, ids=str)
+def test_blocks_compile_to_tensor_cores(tiling: block.Tiling, compiled: list[Any]) -> None:
+    for inputs, outputs, stride in ((8, 48, 2), (192, 192, 1)):
+        x, inner = torch.zeros(2, inputs, 6, 9, dtype=torch.float16), outputs // 4
+        convolutions = [
+            separable.weights_of(
+                *(values.half() for values in (torch.zeros(i, 1, 3, 3), torch.zeros(o, i), torch.zeros(o)))
+            )
+            for i, o in itertools.pairwise((inputs, inner, inner, outputs))
+        ]
+        projection = torch.zeros(outputs, inputs, 1, 1).half() if stride == 2 else None
+        block.block(x, block.weights_of(convolutions, projection), stride, tiling)
+        assert "mma" in compiled[-1].asm["ptx"]
+
+
+@pytest.mark.parametrize("kind", [fused.FusedSeparable, fused.FusedBlock])
+def test_a_fused_network_is_one_kernel_for_each_part(kind: type[fused.Fused], compiled: list[Any]) -> None:
+    """Compiled once for each kind of part, whatever the size of its map."""
     network = inference_form(lively_network(backbones=2), few_layers=True).half()
     images = torch.zeros(1, 3, 96, 160, dtype=torch.float16)
     fused.fuse(network)
     with torch.inference_mode():
-        shapes = fused.shapes_of(network, images)
-        for layer, (shape,) in shapes.items():
-            layer.tilings[shape] = separable.TILINGS[1]
+        shapes = {part: group for part, group in choosing.shapes_of(network, images).items() if isinstance(part, kind)}
+        for part, (shape,) in shapes.items():
+            part.tilings[shape] = part.tilings_tried[1]
         network.coarse_logits(images)
-    of_layers = [kernel for kernel in compiled if kernel.name == "_separable_kernel"]
-    assert len(of_layers) == len(shapes) == 2 * 3 * 14
+    name, each = {fused.FusedSeparable: ("_separable_kernel", 3), fused.FusedBlock: ("_block_kernel", 1)}[kind]
+    of_parts = [kernel for kernel in compiled if kernel.name == name]
+    assert len(of_parts) == len(shapes) == 2 * 14 * each
     kinds = {(s.inputs, s.outputs, s.stride, s.relu, s.added) for (s,) in shapes.values()}
-    assert len({id(kernel) for kernel in of_layers}) == len(kinds)
+    assert len({id(kernel) for kernel in of_parts}) == len(kinds)
     # The decoder's two sums and the one aggregation, in the run that notes the shapes, too.
     for name, count in (("_enlarged_sum_kernel", 2), ("_enlarged_beside_kernel", 1)):
         others = [kernel for kernel in compiled if kernel.name == name]

@@ -103,13 +103,13 @@ class Engine:
     def _network(self, images: Tensor) -> Tensor:
         """The network itself. Its kernels are chosen when such images come first, which is in a run for warming up."""
         if self._fused and images.shape not in self._chosen:
-            from dfanet_ros.kernels.fused import choose
+            from dfanet_ros.kernels.choosing import choose
 
             self._chosen.add(images.shape)
             try:
                 choose(self._engine.network, self._engine.converted(images), self._capturer.capture)
             except Exception as error:  # the network runs without them, too
-                LOG.warning(f"separable convolutions run as PyTorch's: {reason(error)}")
+                LOG.warning(f"blocks and separable convolutions run as PyTorch's: {reason(error)}")
         return self._engine.logits(images)
 
 

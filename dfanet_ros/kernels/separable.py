@@ -146,11 +146,47 @@ def _separable_kernel(  # type: ignore[no-untyped-def]
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     out = tl.program_id(1) * PART_OUT + tl.arange(0, PART_OUT)
     image = tl.program_id(2).to(tl.int64)
-    row = pixel // columns
-    column = pixel % columns
     inside = pixel < rows * columns
+    total = separable_sums(
+        *(x + image * height * width * INPUTS, depthwise, pointwise, bias),
+        *(pixel // columns, pixel % columns, inside, out, height, width),
+        *(INPUTS, OUTPUTS, STRIDE, PIXELS, PART_IN, PART_OUT, INTERPRETED),
+    )
+    place = image * rows * columns * OUTPUTS + (pixel[:, None] * OUTPUTS + out[None, :])
+    mask = inside[:, None] & (out < OUTPUTS)[None, :]
+    if ADD:
+        total += tl.load(added + place, mask=mask, other=0.0).to(tl.float32)
+    if RELU:
+        total = tl.maximum(total, 0.0)
+    tl.store(y + place, total.to(y.dtype.element_ty), mask=mask)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def separable_sums(  # type: ignore[no-untyped-def]
+    x,
+    depthwise,
+    pointwise,
+    bias,
+    row,
+    column,
+    inside,
+    out,
+    height,
+    width,
+    INPUTS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    STRIDE: tl.constexpr,
+    PIXELS: tl.constexpr,
+    PART_IN: tl.constexpr,
+    PART_OUT: tl.constexpr,
+    INTERPRETED: tl.constexpr,
+):
+    """Both convolutions with bias, (PIXELS, PART_OUT) float32, of one image's map.
+
+    `row`, `column` and `inside` are (PIXELS,): which pixels of the result, and whether they are wanted; `out` is
+    (PART_OUT,), their channels.
+    """
     wanted = out < OUTPUTS
-    x += image * height * width * INPUTS
     total = tl.zeros((PIXELS, PART_OUT), tl.float32)
     for first in range(0, INPUTS, PART_IN):
         channel = first + tl.arange(0, PART_IN)
@@ -172,11 +208,4 @@ def _separable_kernel(  # type: ignore[no-untyped-def]
         if not INTERPRETED:
             sums = tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [sums], tl.float32, is_pure=False, pack=1)
         total = tl.dot(sums.to(mix.dtype), mix, total)
-    total += tl.load(bias + out, mask=wanted, other=0.0).to(tl.float32)[None, :]
-    place = image * rows * columns * OUTPUTS + (pixel[:, None] * OUTPUTS + out[None, :])
-    mask = inside[:, None] & wanted[None, :]
-    if ADD:
-        total += tl.load(added + place, mask=mask, other=0.0).to(tl.float32)
-    if RELU:
-        total = tl.maximum(total, 0.0)
-    tl.store(y + place, total.to(y.dtype.element_ty), mask=mask)
+    return total + tl.load(bias + out, mask=wanted, other=0.0).to(tl.float32)[None, :]

@@ -1,0 +1,253 @@
+"""A whole block of a backbone in one pass: three separable convolutions around a skip.
+
+What stands between them is computed where it is needed, a frame of pixels around each program's part of the map twice,
+so that no program has to wait for another; it is narrow, and goes through memory that stays in the GPU's caches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from dfanet_ros.kernels.separable import LEAST, Weights, separable_sums
+
+
+class Tiling(NamedTuple):
+    """How the work is cut into programs.
+
+    Attributes:
+        rows: of the output in a program.
+        columns: likewise.
+        pixels: that are computed at once, a power of two from 16 on.
+        inputs: channels that are read at once at most, likewise.
+        outputs: channels that are computed at once at most, likewise.
+        warps: of 32 threads each.
+    """
+
+    rows: int
+    columns: int
+    pixels: int
+    inputs: int
+    outputs: int
+    warps: int
+
+    def fitted(self, inputs: int, outputs: int) -> Tiling:
+        """What it is for so many channels: parts are no larger than they have to be."""
+        return self._replace(
+            inputs=min(self.inputs, max(LEAST, triton.next_power_of_2(inputs))),
+            outputs=min(self.outputs, max(LEAST, triton.next_power_of_2(outputs))),
+        )
+
+
+# From small maps to large ones. The first convolution has two more pixels on each side, and these fill what is computed
+# at once: 8 x 8, 8 x 16, 16 x 16 and 16 x 32.
+TILINGS = (
+    Tiling(4, 4, 64, 128, 128, 8),
+    Tiling(4, 12, 128, 64, 128, 16),
+    Tiling(12, 12, 128, 32, 64, 8),
+    Tiling(12, 28, 256, 32, 64, 16),
+)
+
+
+class BlockWeights(NamedTuple):
+    """What the kernel reads, all of one type; the channels between the convolutions are filled up to a power of two."""
+
+    first: Weights
+    second: Weights
+    last: Weights
+    projection: Tensor | None  # (inputs, outputs), of the skip; None: the skip is the block's input
+
+
+def weights_of(convolutions: Sequence[Weights], projection: Tensor | None) -> BlockWeights:
+    """Of three convolutions' weights as `separable.weights_of` gives them, and (outputs, inputs, 1, 1) or None."""
+    first, second, last = convolutions
+    inner = len(second.bias)
+    more = max(LEAST, triton.next_power_of_2(inner)) - inner
+    return BlockWeights(
+        Weights(first.depthwise, F.pad(first.pointwise, (0, more)), F.pad(first.bias, (0, more))),
+        Weights(
+            F.pad(second.depthwise, (0, more)),
+            F.pad(second.pointwise, (0, more, 0, more)),
+            F.pad(second.bias, (0, more)),
+        ),
+        Weights(F.pad(last.depthwise, (0, more)), F.pad(last.pointwise, (0, 0, 0, more)), last.bias),
+        None if projection is None else projection.detach().flatten(1).t().contiguous(),
+    )
+
+
+def block(x: Tensor, weights: BlockWeights, stride: int, tiling: Tiling) -> Tensor:
+    """Three separable convolutions, each with bias and ReLU, the skip added before the last one's; sums are float32.
+
+    Args:
+        x: (N, inputs, H, W) of float16 or bfloat16, to which `separable.fits` applies; read in channels_last.
+        weights: of the same type.
+        stride: of the first convolution and of the skip, 1 or 2.
+        tiling: how the work is cut; the result does not depend on it.
+
+    Returns:
+        (N, outputs, ceil(H / stride), ceil(W / stride)) of x's type in channels_last.
+    """
+    x = x.contiguous(memory_format=torch.channels_last)
+    images, inputs, height, width = x.shape
+    inner, outputs = weights.last.pointwise.shape
+    rows, columns = -(-height // stride), -(-width // stride)
+    y = torch.empty(images, rows, columns, outputs, dtype=x.dtype, device=x.device)
+    tiling = tiling.fitted(inputs, outputs)
+    across = triton.cdiv(columns, tiling.columns)
+    programs = triton.cdiv(rows, tiling.rows) * across
+    # A program's own, between its convolutions.
+    pixels = (tiling.rows + 4) * (tiling.columns + 4) + (tiling.rows + 2) * (tiling.columns + 2)
+    between = torch.empty(images * programs, pixels * inner, dtype=x.dtype, device=x.device)
+    with torch.cuda.device_of(x):
+        _block_kernel[(programs, images)](
+            x,
+            *weights.first,
+            *weights.second,
+            *weights.last,
+            y if weights.projection is None else weights.projection,
+            between,
+            y,
+            height,
+            width,
+            rows,
+            columns,
+            across,
+            INPUTS=inputs,
+            INNER=inner,
+            OUTPUTS=outputs,
+            STRIDE=stride,
+            PROJECTED=weights.projection is not None,
+            ROWS=tiling.rows,
+            COLUMNS=tiling.columns,
+            PIXELS=tiling.pixels,
+            LAST_PIXELS=min(tiling.pixels, max(LEAST, triton.next_power_of_2(tiling.rows * tiling.columns))),
+            PART_IN=tiling.inputs,
+            PART_OUT=tiling.outputs,
+            INTERPRETED=triton.knobs.runtime.interpret,
+            num_warps=tiling.warps,
+            num_stages=1,  # see `separable`
+        )
+    return y.permute(0, 3, 1, 2)
+
+
+# A new map is not a new kernel; but that addresses are multiples of 16, it has to know.
+@triton.jit(do_not_specialize=["height", "width", "rows", "columns", "across"])  # type: ignore[untyped-decorator]
+def _block_kernel(  # type: ignore[no-untyped-def]
+    x,
+    depthwise_1,
+    pointwise_1,
+    bias_1,
+    depthwise_2,
+    pointwise_2,
+    bias_2,
+    depthwise_3,
+    pointwise_3,
+    bias_3,
+    projection,
+    between,
+    y,
+    height,
+    width,
+    rows,
+    columns,
+    across,  # programs beside each other
+    INPUTS: tl.constexpr,
+    INNER: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    STRIDE: tl.constexpr,
+    PROJECTED: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    PIXELS: tl.constexpr,
+    LAST_PIXELS: tl.constexpr,  # of the last convolution, which has the fewest
+    PART_IN: tl.constexpr,
+    PART_OUT: tl.constexpr,
+    INTERPRETED: tl.constexpr,
+):
+    top = (tl.program_id(0) // across) * ROWS
+    left = (tl.program_id(0) % across) * COLUMNS
+    image = tl.program_id(1).to(tl.int64)
+    x += image * height * width * INPUTS
+    y += image * rows * columns * OUTPUTS
+    HIGH: tl.constexpr = ROWS + 4  # pixels of the first convolution's result that the second needs, which is
+    WIDE: tl.constexpr = COLUMNS + 4
+    LESS_HIGH: tl.constexpr = ROWS + 2  # those of the second's that the last needs
+    LESS_WIDE: tl.constexpr = COLUMNS + 2
+    program = image * tl.num_programs(0) + tl.program_id(0)
+    first = between + program * ((HIGH * WIDE + LESS_HIGH * LESS_WIDE) * INNER)
+    second = first + HIGH * WIDE * INNER
+    inner = tl.arange(0, INNER)
+    for start in range(0, HIGH * WIDE, PIXELS):
+        pixel = start + tl.arange(0, PIXELS)
+        row = top - 2 + pixel // WIDE
+        column = left - 2 + pixel % WIDE
+        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+        total = separable_sums(
+            *(x, depthwise_1, pointwise_1, bias_1, row, column, inside, inner, height, width),
+            *(INPUTS, INNER, STRIDE, PIXELS, PART_IN, INNER, INTERPRETED),
+        )
+        _keep(total, first, pixel, HIGH * WIDE, inside, inner, INNER)
+    tl.debug_barrier()  # the program's warps have all stored their parts
+    for start in range(0, LESS_HIGH * LESS_WIDE, PIXELS):
+        pixel = start + tl.arange(0, PIXELS)
+        row = pixel // LESS_WIDE
+        column = pixel % LESS_WIDE
+        wanted = pixel < LESS_HIGH * LESS_WIDE
+        total = separable_sums(
+            *(first, depthwise_2, pointwise_2, bias_2, row + 1, column + 1, wanted, inner, HIGH, WIDE),
+            *(INNER, INNER, 1, PIXELS, INNER, INNER, INTERPRETED),
+        )
+        row += top - 1
+        column += left - 1
+        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+        _keep(total, second, pixel, LESS_HIGH * LESS_WIDE, inside, inner, INNER)
+    tl.debug_barrier()
+    for start in range(0, ROWS * COLUMNS, LAST_PIXELS):
+        pixel = start + tl.arange(0, LAST_PIXELS)
+        row = pixel // COLUMNS
+        column = pixel % COLUMNS
+        inside = (pixel < ROWS * COLUMNS) & (top + row < rows) & (left + column < columns)
+        place = (top + row) * columns + left + column
+        # What the skip reads.
+        seen = ((top + row) * STRIDE * width + (left + column) * STRIDE) * INPUTS
+        for part in range(0, OUTPUTS, PART_OUT):
+            out = part + tl.arange(0, PART_OUT)
+            total = separable_sums(
+                *(second, depthwise_3, pointwise_3, bias_3, row + 1, column + 1, inside, out, LESS_HIGH, LESS_WIDE),
+                *(INNER, OUTPUTS, 1, LAST_PIXELS, INNER, PART_OUT, INTERPRETED),
+            )
+            mask = inside[:, None] & (out < OUTPUTS)[None, :]
+            if PROJECTED:
+                for begin in range(0, INPUTS, PART_IN):
+                    channel = begin + tl.arange(0, PART_IN)
+                    there = channel < INPUTS
+                    values = tl.load(
+                        x + seen[:, None] + channel[None, :], mask=inside[:, None] & there[None, :], other=0.0
+                    )
+                    mix = tl.load(
+                        projection + channel[:, None] * OUTPUTS + out[None, :],
+                        mask=there[:, None] & (out < OUTPUTS)[None, :],
+                        other=0.0,
+                    )
+                    total = tl.dot(values, mix, total)
+            else:
+                total += tl.load(x + seen[:, None] + out[None, :], mask=mask, other=0.0).to(tl.float32)
+            total = tl.maximum(total, 0.0)
+            tl.store(y + place[:, None] * OUTPUTS + out[None, :], total.to(y.dtype.element_ty), mask=mask)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _keep(total, memory, pixel, count, inside, inner, INNER: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Store what a convolution gave, after its ReLU; outside of the map the next one sees zeros."""
+    total = tl.where(inside[:, None], tl.maximum(total, 0.0), 0.0)
+    tl.store(
+        memory + pixel[:, None] * INNER + inner[None, :],
+        total.to(memory.dtype.element_ty),
+        mask=(pixel < count)[:, None],
+    )
