@@ -7,8 +7,6 @@ import sys
 import textwrap
 from collections.abc import Iterable
 
-import yaml
-
 from dfanet_ros.parameters import Parameter
 
 WIDTH = 100  # characters
@@ -28,8 +26,7 @@ def answer_help(name: str, description: str, parameters: Iterable[Parameter]) ->
 
 
 def _described(parameter: Parameter) -> str:
-    default = yaml.safe_dump(parameter.default, default_flow_style=True).partition("\n")[0]
-    text = f"{parameter.description} Allowed: {parameter.allowed}. Default: {default}"
+    text = f"{parameter.description} Allowed: {parameter.allowed}. Default: {parameter.default_text}"
     if parameter.live:
         text += ". May change while the node runs."
     return f"  {parameter.name}\n{textwrap.fill(text, WIDTH, initial_indent='      ', subsequent_indent='      ')}"

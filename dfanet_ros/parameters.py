@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 # Repeated here, and held equal by a test, so that launch files read the table without loading PyTorch.
 NETWORKS = (
     "dfanet",
@@ -64,6 +66,11 @@ class Parameter:
             kind = "a number" if isinstance(self.default, float) else "a whole number"
             return f"{kind} from {self.minimum:g} to {self.maximum:g}"
         return "a text"
+
+    @property
+    def default_text(self) -> str:
+        """The default in YAML, on one line."""
+        return yaml.safe_dump(self.default, default_flow_style=True).partition("\n")[0]
 
     def checked(self, value: Any) -> Any:
         """The value in the parameter's type (a whole number may stand for a real one).

@@ -97,11 +97,9 @@ def declare(parameter: Parameter) -> DeclareLaunchArgument:
     choices = list(parameter.choices) if isinstance(default, str) else []
     if isinstance(default, bool):
         choices = BOOLEANS
-    if not isinstance(default, str):
-        default = yaml.safe_dump(default, default_flow_style=True).partition("\n")[0]
     return DeclareLaunchArgument(
         parameter.name,
-        default_value=default,
+        default_value=default if isinstance(default, str) else parameter.default_text,
         description=parameter.description if choices else f"{parameter.description} ({parameter.allowed})",
         choices=choices or None,
     )

@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from dfanet_ros.kernels import separable
 from dfanet_ros.kernels.separable import LEAST, Weights, separable_sums
 
 
@@ -24,34 +25,25 @@ class Tiling(NamedTuple):
     Attributes:
         rows: of the output in a program.
         columns: likewise.
-        pixels: that are computed at once, a power of two from 16 on.
-        inputs: channels that are read at once at most, likewise.
-        outputs: channels that are computed at once at most, likewise.
-        warps: of 32 threads each.
+        parts: what of that is computed at once.
     """
 
     rows: int
     columns: int
-    pixels: int
-    inputs: int
-    outputs: int
-    warps: int
+    parts: separable.Tiling
 
     def fitted(self, inputs: int, outputs: int) -> Tiling:
         """What it is for so many channels: parts are no larger than they have to be."""
-        return self._replace(
-            inputs=min(self.inputs, max(LEAST, triton.next_power_of_2(inputs))),
-            outputs=min(self.outputs, max(LEAST, triton.next_power_of_2(outputs))),
-        )
+        return self._replace(parts=self.parts.fitted(inputs, outputs))
 
 
 # From small maps to large ones. The first convolution has two more pixels on each side, and these fill what is computed
 # at once: 8 x 8, 8 x 16, 16 x 16 and 16 x 32.
 TILINGS = (
-    Tiling(4, 4, 64, 128, 128, 8),
-    Tiling(4, 12, 128, 64, 128, 16),
-    Tiling(12, 12, 128, 32, 64, 8),
-    Tiling(12, 28, 256, 32, 64, 16),
+    Tiling(4, 4, separable.Tiling(64, 128, 128, 8)),
+    Tiling(4, 12, separable.Tiling(128, 64, 128, 16)),
+    Tiling(12, 12, separable.Tiling(128, 32, 64, 8)),
+    Tiling(12, 28, separable.Tiling(256, 32, 64, 16)),
 )
 
 
@@ -98,7 +90,7 @@ def block(x: Tensor, weights: BlockWeights, stride: int, tiling: Tiling) -> Tens
     inner, outputs = weights.last.pointwise.shape
     rows, columns = -(-height // stride), -(-width // stride)
     y = torch.empty(images, rows, columns, outputs, dtype=x.dtype, device=x.device)
-    tiling = tiling.fitted(inputs, outputs)
+    parts = tiling.parts.fitted(inputs, outputs)
     across = triton.cdiv(columns, tiling.columns)
     programs = triton.cdiv(rows, tiling.rows) * across
     # A program's own, between its convolutions.
@@ -125,12 +117,12 @@ def block(x: Tensor, weights: BlockWeights, stride: int, tiling: Tiling) -> Tens
             PROJECTED=weights.projection is not None,
             ROWS=tiling.rows,
             COLUMNS=tiling.columns,
-            PIXELS=tiling.pixels,
-            LAST_PIXELS=min(tiling.pixels, max(LEAST, triton.next_power_of_2(tiling.rows * tiling.columns))),
-            PART_IN=tiling.inputs,
-            PART_OUT=tiling.outputs,
+            PIXELS=parts.pixels,
+            LAST_PIXELS=min(parts.pixels, max(LEAST, triton.next_power_of_2(tiling.rows * tiling.columns))),
+            PART_IN=parts.inputs,
+            PART_OUT=parts.outputs,
             INTERPRETED=triton.knobs.runtime.interpret,
-            num_warps=tiling.warps,
+            num_warps=parts.warps,
             num_stages=1,  # see `separable`
         )
     return y.permute(0, 3, 1, 2)
