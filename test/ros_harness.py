@@ -63,8 +63,9 @@ class NodeProcess:
         **parameters: Any,
     ) -> None:
         self.log = log
-        if module == "segmentation_node":  # the other engines prepare each new network for some ten seconds
-            parameters = {"engine": "torch", **parameters}
+        if module == "segmentation_node":
+            # Other engines prepare each new network for some ten seconds, and on a GPU kernels are compiled first.
+            parameters = {"engine": "torch", "device": "cpu", **parameters}
         arguments = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
         self.process = subprocess.Popen(
             [sys.executable, *(program or ("-m", f"dfanet_ros.{module}")), "--ros-args", *ros_arguments, *arguments],

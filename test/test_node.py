@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
@@ -110,6 +111,24 @@ def test_masks_have_the_frames_size_and_place(three_cameras: tuple[NodeProcess, 
         given = np.frombuffer(bytes(mask.data), np.uint8).reshape(size)
         where = certain[rows][:, columns]
         np.testing.assert_array_equal(given[where], ids[rows][:, columns][where])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_node_on_the_gpu_gives_the_same(weights: Path, tmp_path: Path) -> None:
+    """With the engine that it takes by itself, which the first time prepares for half a minute."""
+    domain = next_domain()
+    red, ids, certain = blocks(*SIZE, seed=1)
+    topics = [f"/camera/segmentation/{output}" for output in OUTPUTS]
+    with start(tmp_path / "log", domain, weights, device="cuda", engine="auto") as node, Peer(domain) as peer:
+        assert "cuda_graph" in node.wait_for_log("(.*); images from", timeout=400).group(1)
+        peer.subscribe(*topics)
+        image = encoded(red, "mono8")
+        mask, color_mask, _ = peer.exchange(peer.publisher("/camera/image_raw"), image, *topics)
+        given = np.frombuffer(bytes(mask.data), np.uint8).reshape(SIZE)
+        np.testing.assert_array_equal(given[certain], ids[certain])
+        colors = np.frombuffer(bytes(color_mask.data), np.uint8).reshape(*SIZE, 3)
+        np.testing.assert_array_equal(colors, CAMVID.palette()[given])
+        assert node.stop() == 0, node.text
 
 
 FAMILIES = {"dfanet": "xception_b", "fast_scnn": "auto", "deeplabv3": "resnet18"}
