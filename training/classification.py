@@ -18,7 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from dfanet_ros.network.xception import ATTENTION_WIDTH, CHANNELS, Backbone, Stem
 from training.config import Classification
-from training.data import as_tensor, every_nth, normalise, training_loader
+from training.data import as_tensor, every_nth, in_workers, normalise, training_loader
 from training.data_sets.image_folder import ClassFolders
 from training.losses import finite
 
@@ -98,7 +98,7 @@ class ClassificationData(LightningDataModule):
             images,
             config.check_batch(config.batch_size),
             sampler=every_nth(len(images), self.trainer),
-            num_workers=config.workers,
+            **in_workers(config),
         )
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:

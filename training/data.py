@@ -50,6 +50,15 @@ def kept_in_memory(samples: Sequence[Sample], gib: float, name: str) -> Sequence
     return [samples[index] for index in tqdm(range(len(samples)), f"reading {name}", unit="frame", leave=False)]
 
 
+def in_workers(config: Config | Classification) -> dict[str, Any]:
+    """Arguments of a `DataLoader` by which processes of its own prepare the samples.
+
+    They are forked, which Python 3.14 no longer does by itself on Linux: so they share the frames that are kept in
+    memory, and start at once.
+    """
+    return {"num_workers": config.workers, "multiprocessing_context": "fork" if config.workers else None}
+
+
 class SeededSampler(DistributedSampler[int]):
     """Indexes in an order that depends on seed and epoch only, each with the epoch.
 
@@ -87,7 +96,7 @@ def training_loader(
         config.check_batch(config.batch_size),
         sampler=seeded_sampler(samples, config.seed, trainer),
         drop_last=True,
-        num_workers=config.workers,
+        **in_workers(config),
         persistent_workers=persistent and config.workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
@@ -196,7 +205,7 @@ class SegmentationData(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Sent]:
         """One frame at a time, for they may differ in size; each process has every n-th."""
         whole = Whole(self.val, self.config.input_size)
-        return DataLoader(whole, sampler=every_nth(len(whole), self.trainer), num_workers=self.config.workers)
+        return DataLoader(whole, sampler=every_nth(len(whole), self.trainer), **in_workers(self.config))
 
     def _loader(self, persistent: bool) -> DataLoader[Sent]:
         return training_loader(Augmented(self.train, self.config), self.config, self.trainer, persistent)
