@@ -1,4 +1,4 @@
-"""What the smaller nodes have in common: parameters from a table, and a clean end at Ctrl-C and SIGTERM."""
+"""What the nodes have in common: parameters from a table, and a clean end at Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -30,7 +30,89 @@ def declare(node: Node, parameters: Iterable[Parameter]) -> dict[str, Any]:
     Raises:
         ValueError: a value is not allowed; the sentence says what is.
     """
-    return {parameter.name: _declare(node, parameter) for parameter in parameters}
+    values = {}
+    for parameter in parameters:
+        value = declared(node, parameter, read_only=True)
+        if isinstance(parameter.default, str) and type(value) is int:
+            value = str(value)  # `-p source:=0`, which ROS reads as a number
+        values[parameter.name] = parameter.checked(value)
+    return values
+
+
+def declared(node: Node, parameter: Parameter, read_only: bool) -> Any:
+    """Declare a parameter; gives its value as it was set, unchecked but for the range of numbers.
+
+    Raises:
+        ValueError: ROS has refused the value; the sentence says what is allowed.
+    """
+    # Typed dynamically, so that a wrong type meets the same check and sentence as a wrong value.
+    descriptor = ParameterDescriptor(
+        description=parameter.description,
+        additional_constraints=parameter.allowed,
+        dynamic_typing=True,
+        read_only=read_only,
+    )
+    if isinstance(parameter.default, float):
+        descriptor.floating_point_range = [FloatingPointRange(from_value=parameter.minimum, to_value=parameter.maximum)]
+    elif type(parameter.default) is int:
+        descriptor.integer_range = [IntegerRange(from_value=parameter.minimum, to_value=parameter.maximum)]
+    try:
+        return node.declare_parameter(parameter.name, parameter.default, descriptor).value
+    except ParameterException as error:
+        raise ValueError(f"parameter {parameter.name} has to be {parameter.allowed}: {error}") from error
+
+
+def made(name: str, make: Callable[[], AnyNode]) -> AnyNode:
+    """Initialise ROS and make a node; what is wrong with its arguments or parameters ends the process with exit code 1.
+
+    Without rclpy's signal handlers: they would shut ROS down under the hands of whoever publishes.
+    """
+    try:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        return make()
+    except (ValueError, RuntimeError) as error:  # RuntimeError: of rcl (arguments)
+        rclpy.logging.get_logger(name).fatal(str(error))
+        sys.exit(1)
+
+
+def interruption() -> Event:
+    """An event that Ctrl-C and SIGTERM set, once; the second one ends the process at once."""
+    stop = Event()
+
+    def interrupt(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    return stop
+
+
+def receiving(node: Node, executor: SingleThreadedExecutor, stop: Event) -> Thread:
+    """Start a thread in which messages arrive until ROS is shut down, by us or from outside; it then sets `stop`."""
+    executor.add_node(node)
+    receiver = Thread(target=_receive, args=(node, executor, stop), name="receiver")
+    receiver.start()
+    return receiver
+
+
+def _receive(node: Node, executor: SingleThreadedExecutor, stop: Event) -> None:
+    """See `receiving`.
+
+    rclpy raises errors of its own at messages that it does not expect (a time before 0 on /clock, a parameter of an
+    unknown type): they are logged, and the node goes on.
+    """
+    try:
+        while rclpy.ok():
+            try:
+                executor.spin()
+            except ExternalShutdownException:
+                break
+            except Exception:
+                node.get_logger().error(f"a message was dropped:\n{traceback.format_exc()}", throttle_duration_sec=5.0)
+                time.sleep(0.01)  # should it happen for ever, something is left of the processor
+    finally:
+        stop.set()
 
 
 @contextmanager
@@ -40,25 +122,9 @@ def running(name: str, make: Callable[[], AnyNode]) -> Iterator[tuple[AnyNode, E
     Within `with`, the node can publish whatever happens: ROS is shut down afterwards. A ValueError, of `make` too, ends
     the process with exit code 1 and its sentence.
     """
-    try:
-        # Not rclpy's handlers: they would shut ROS down under the hands of whoever publishes.
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        node = make()
-    except (ValueError, RuntimeError) as error:  # RuntimeError: of rcl (arguments)
-        rclpy.logging.get_logger(name).fatal(str(error))
-        sys.exit(1)
-    stop = Event()
-
-    def interrupt(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)  # the second one ends us at once
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    receiver = Thread(target=_receive, args=(node, executor), name="receiver")
-    receiver.start()
+    node = made(name, make)
+    stop = interruption()
+    receiver = receiving(node, SingleThreadedExecutor(), stop)
     failed = False
     try:
         yield node, stop
@@ -72,36 +138,3 @@ def running(name: str, make: Callable[[], AnyNode]) -> Iterator[tuple[AnyNode, E
             node.destroy_node()
     if failed:
         sys.exit(1)
-
-
-def _receive(node: Node, executor: SingleThreadedExecutor) -> None:
-    """Let messages arrive until ROS is shut down; what rclpy raises at messages that it does not expect is logged."""
-    while rclpy.ok():
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            return
-        except Exception:
-            node.get_logger().error(f"a message was dropped:\n{traceback.format_exc()}", throttle_duration_sec=5.0)
-            time.sleep(0.01)  # should it happen for ever, something is left of the processor
-
-
-def _declare(node: Node, parameter: Parameter) -> Any:
-    # Typed dynamically, so that a wrong type meets the same check and sentence as a wrong value.
-    descriptor = ParameterDescriptor(
-        description=parameter.description,
-        additional_constraints=parameter.allowed,
-        dynamic_typing=True,
-        read_only=True,
-    )
-    if isinstance(parameter.default, float):
-        descriptor.floating_point_range = [FloatingPointRange(from_value=parameter.minimum, to_value=parameter.maximum)]
-    elif type(parameter.default) is int:
-        descriptor.integer_range = [IntegerRange(from_value=parameter.minimum, to_value=parameter.maximum)]
-    try:
-        value: Any = node.declare_parameter(parameter.name, parameter.default, descriptor).value
-    except ParameterException as error:
-        raise ValueError(f"parameter {parameter.name} has to be {parameter.allowed}: {error}") from error
-    if isinstance(parameter.default, str) and type(value) is int:
-        value = str(value)  # `-p source:=0`, which ROS reads as a number
-    return parameter.checked(value)

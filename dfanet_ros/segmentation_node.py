@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,25 +12,18 @@ from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from socket import gethostname
-from threading import Event, Lock, Thread
+from threading import Lock
 from typing import Any
 
 import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import (
-    FloatingPointRange,
-    IntegerRange,
-    ParameterDescriptor,
-    SetParametersResult,
-)
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
 
 from dfanet_ros.camera import SILENCE, AnyImage, Camera
@@ -43,7 +34,8 @@ from dfanet_ros.label_set import LabelSet
 from dfanet_ros.newest import Newest
 from dfanet_ros.node_help import answer_help
 from dfanet_ros.outputs import Outputs
-from dfanet_ros.parameters import PARAMETERS, Parameter
+from dfanet_ros.parameters import PARAMETERS
+from dfanet_ros.running import declared, interruption, made, receiving
 from dfanet_ros.segmenter import Segmentation, Segmenter, find_weights, load_segmenter
 from dfanet_ros.style import Style
 from dfanet_ros.topics import output_namespace, refuse_clashes
@@ -71,7 +63,7 @@ class SegmentationNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("segmentation_node")
-        self.values = {parameter.name: self._declare(parameter) for parameter in PARAMETERS}
+        self.values = {each.name: each.checked(declared(self, each, read_only=False)) for each in PARAMETERS}
         self.add_on_set_parameters_callback(self._on_parameters)
         self.cameras: list[Camera] = []
         self._segmenter: Segmenter | None = None
@@ -216,23 +208,6 @@ class SegmentationNode(LifecycleNode):
         self._clean_up()
 
     # Parameters
-
-    def _declare(self, parameter: Parameter) -> Any:
-        # Typed dynamically, so that a wrong type meets the same check and sentence as a wrong value.
-        descriptor = ParameterDescriptor(
-            description=parameter.description, additional_constraints=parameter.allowed, dynamic_typing=True
-        )
-        if isinstance(parameter.default, float):
-            descriptor.floating_point_range = [
-                FloatingPointRange(from_value=parameter.minimum, to_value=parameter.maximum)
-            ]
-        elif type(parameter.default) is int:
-            descriptor.integer_range = [IntegerRange(from_value=parameter.minimum, to_value=parameter.maximum)]
-        try:
-            value: Any = self.declare_parameter(parameter.name, parameter.default, descriptor).value
-        except ParameterException as error:
-            raise ValueError(f"parameter {parameter.name} has to be {parameter.allowed}: {error}") from error
-        return parameter.checked(value)
 
     def _resolved(self, topic: str) -> str:
         try:
@@ -393,30 +368,15 @@ class RosLog(logging.Handler):
 def main() -> None:
     """Run the node until it is interrupted; exit code 1 with a sentence if a parameter is wrong."""
     answer_help("segmentation_node", DESCRIPTION, PARAMETERS)
-    try:
-        # Not rclpy's handlers: they would end ROS in the middle of a batch, whose frames nobody would account for.
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        node = SegmentationNode()
-    except (ValueError, RuntimeError) as error:  # RuntimeError: of rcl (arguments)
-        rclpy.logging.get_logger("segmentation_node").fatal(str(error))
-        sys.exit(1)
+    node = made("segmentation_node", SegmentationNode)
     package_log = logging.getLogger("dfanet_ros")
     package_log.setLevel(logging.INFO)
     package_log.addHandler(RosLog(node))
-    stop = Event()
-
-    def interrupt(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)  # the second one ends us at once
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    stop = interruption()
     executor = SingleThreadedExecutor()
-    executor.add_node(node)
     if node.values["autostart"]:
         executor.create_task(node.start)
-    receiver = Thread(target=receive, args=(node, executor, stop), name="receiver")
-    receiver.start()
+    receiver = receiving(node, executor, stop)
     stop.wait()
     # In the receiver's thread, which uses what is taken away.
     ended = executor.create_task(node.end)
@@ -426,25 +386,6 @@ def main() -> None:
     receiver.join()
     with taking_down():
         node.destroy_node()
-
-
-def receive(node: LifecycleNode, executor: SingleThreadedExecutor, stop: Event) -> None:
-    """Let messages arrive until ROS is shut down, be it by us or from outside.
-
-    rclpy raises errors of its own at messages that it does not expect (a time before 0 on /clock, a parameter of an
-    unknown type): they are logged, and the node goes on.
-    """
-    try:
-        while rclpy.ok():
-            try:
-                executor.spin()
-            except ExternalShutdownException:
-                break
-            except Exception:
-                node.get_logger().error(f"a message was dropped:\n{traceback.format_exc()}", throttle_duration_sec=5.0)
-                time.sleep(0.01)  # should it happen for ever, something is left of the processor
-    finally:
-        stop.set()
 
 
 if __name__ == "__main__":
