@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from conftest import lively_network
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
+import triton
+import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
@@ -22,6 +25,7 @@ from triton.runtime.jit import JITFunction
 from dfanet_ros import kernels
 from dfanet_ros.checkpoint import MEAN, STD
 from dfanet_ros.kernels import PLAIN, block, choosing, drawing, fused, label_map, preprocess, separable, steps
+from dfanet_ros.kernels.compiling import compile_together, launching
 from dfanet_ros.network.inference import inference_form
 
 H100 = GPUTarget("cuda", 90, 32)
@@ -160,6 +164,32 @@ def test_blocks_compile_to_tensor_cores(tiling: block.Tiling, compiled: list[Any
         projection = torch.zeros(outputs, inputs, 1, 1).half() if stride == 2 else None
         block.block(x, block.weights_of(convolutions, projection), stride, tiling)
         assert "mma" in compiled[-1].asm["ptx"]
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def does_not_compile(x):  # type: ignore[no-untyped-def]
+    tl.static_assert(False, "a kernel with a fault")
+
+
+def test_kernels_are_compiled_together_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(driver, "_active", NoGPU())
+    names: list[str] = []
+    monkeypatch.setattr(triton.knobs.runtime, "jit_post_compile_hook", lambda **facts: names.append(facts["fn"].name))
+    x = torch.zeros(1, 5, 6, 9, dtype=torch.float16)  # of other numbers of channels than in all other tests
+    weights = separable.weights_of(
+        *(values.half() for values in (torch.ones(5, 1, 3, 3), torch.ones(7, 5), torch.ones(7)))
+    )
+    compile_together(
+        [
+            lambda: launching(does_not_compile, (1,))(x),
+            *(partial(separable.separable, x, weights, 1, True, None, tiling) for tiling in separable.TILINGS[:3]),
+            lambda: 1 / 0,
+        ]
+    )
+    assert [name.rpartition(".")[2] for name in names] == ["_separable_kernel"] * 3
+    with pytest.raises(triton.CompilationError, match="a kernel with a fault"):
+        launching(does_not_compile, (1,))(x)
 
 
 @pytest.mark.parametrize("kind", [fused.FusedSeparable, fused.FusedBlock])

@@ -16,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dfanet_ros.kernels import separable
+from dfanet_ros.kernels.compiling import launching
 from dfanet_ros.kernels.separable import LEAST, Weights, separable_sums
 
 
@@ -97,7 +98,7 @@ def block(x: Tensor, weights: BlockWeights, stride: int, tiling: Tiling) -> Tens
     pixels = (tiling.rows + 4) * (tiling.columns + 4) + (tiling.rows + 2) * (tiling.columns + 2)
     between = torch.empty(images * programs, pixels * inner, dtype=x.dtype, device=x.device)
     with torch.cuda.device_of(x):
-        _block_kernel[(programs, images)](
+        launching(_block_kernel, (programs, images))(
             x,
             *weights.first,
             *weights.second,

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from dfanet_ros.engines.cache import cached
 from dfanet_ros.engines.cuda_graph import Graph
 from dfanet_ros.kernels import block, reason, separable
+from dfanet_ros.kernels.compiling import compile_together
 from dfanet_ros.kernels.fused import Fused, FusedBlock, FusedSeparable, Shape
 from dfanet_ros.network.base import Network
 
@@ -88,6 +89,11 @@ def _choose(shapes: dict[Fused, list[Shape]], images: Tensor, capture: Capture) 
 def _measured(what: str, examples: Sequence[tuple[Fused, Shape]], images: Tensor, capture: Capture) -> list[int | None]:
     """The number of the fastest tiling for each shape, tried with a part that is asked for it; None: it needs none."""
     problems: list[str] = []
+    compile_together(
+        partial(part.by_kernel, tiling, *_random_inputs(shape, images))
+        for part, shape in examples
+        for tiling in part.tilings_tried
+    )
     numbers = [_fastest(part, shape, images, capture, problems) for part, shape in examples]
     if problems:
         LOG.warning(f"{len(problems)} kernels for {what} are not used; the first one: {problems[0]}")

@@ -1,12 +1,19 @@
-"""How often a kernel is compiled."""
+"""How often kernels are compiled, and that it does not take minutes."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import triton
+
+_only_compiled: ContextVar[bool] = ContextVar("only_compiled", default=False)
 
 
 def compiled_once(function: Callable[..., None]) -> Any:
@@ -18,3 +25,26 @@ def compiled_once(function: Callable[..., None]) -> Any:
     parameters = inspect.signature(function).parameters.values()
     names = [each.name for each in parameters if "constexpr" not in str(each.annotation)]
     return triton.jit(do_not_specialize=names)(function)
+
+
+def launching(kernel: Any, grid: tuple[int, ...]) -> Callable[..., None]:
+    """What `kernel[grid]` is, but within `compile_together`, which does not run kernels."""
+    launch: Callable[..., None] = partial(kernel.warmup, grid=grid) if _only_compiled.get() else kernel[grid]
+    return launch
+
+
+def compile_together(calls: Iterable[Callable[[], object]]) -> None:
+    """Compile the kernels that these calls launch (by `launching`), several at once, and run none.
+
+    One after the other, those of a network take minutes. What goes wrong is not said here, but when it is called.
+    """
+    if triton.knobs.runtime.interpret or not hasattr(triton, "AsyncCompileMode"):  # as in older ones
+        return
+    with ThreadPoolExecutor(os.cpu_count()) as pool, triton.AsyncCompileMode(pool, ignore_errors=True):
+        before = _only_compiled.set(True)
+        try:
+            for call in calls:
+                with suppress(Exception):
+                    call()
+        finally:
+            _only_compiled.reset(before)

@@ -13,6 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from dfanet_ros.kernels.compiling import launching
+
 LEAST = 16  # rows and columns of what tensor cores multiply
 
 
@@ -94,8 +96,9 @@ def separable(x: Tensor, weights: Weights, stride: int, relu: bool, added: Tenso
     if added is not None:
         added = added.contiguous(memory_format=torch.channels_last)
     tiling = tiling.fitted(inputs, outputs)
+    grid = triton.cdiv(rows * columns, tiling.pixels), triton.cdiv(outputs, tiling.outputs), images
     with torch.cuda.device_of(x):
-        _separable_kernel[(triton.cdiv(rows * columns, tiling.pixels), triton.cdiv(outputs, tiling.outputs), images)](
+        launching(_separable_kernel, grid)(
             x,
             *weights,
             y if added is None else added,
