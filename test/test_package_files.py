@@ -180,7 +180,7 @@ def test_workflows_cover_what_is_supported() -> None:
     assert [path.name for path in WORKFLOWS] == ["pip.yml", "ros.yml"]
     pip, ros = map(jobs, WORKFLOWS)
     assert pip["ci"]["strategy"]["matrix"] == {"python": ["3.10", "3.11", "3.12", "3.13"]}
-    assert ros["colcon"]["strategy"]["matrix"] == {"distribution": ["humble", "jazzy", "kilted"]}
+    assert ros["colcon"]["strategy"]["matrix"] == {"distribution": ["humble", "jazzy", "kilted", "lyrical"]}
     assert [step["run"] for step in pip["ci"]["steps"] if "run" in step] == [".ci/run"]
     assert os.access(ROOT / ".ci/run", os.X_OK)
 
