@@ -215,7 +215,8 @@ def _block_kernel(  # type: ignore[no-untyped-def]
                 *(second, depthwise_3, pointwise_3, bias_3, row + 1, column + 1, inside, out, LESS_HIGH, LESS_WIDE),
                 *(INNER, OUTPUTS, 1, LAST_PIXELS, INNER, PART_OUT, INTERPRETED),
             )
-            mask = inside[:, None] & (out < OUTPUTS)[None, :]
+            wanted = out < OUTPUTS
+            mask = inside[:, None] & wanted[None, :]
             if PROJECTED:
                 for begin in range(0, INPUTS, PART_IN):
                     channel = begin + tl.arange(0, PART_IN)
@@ -225,7 +226,7 @@ def _block_kernel(  # type: ignore[no-untyped-def]
                     )
                     mix = tl.load(
                         projection + channel[:, None] * OUTPUTS + out[None, :],
-                        mask=there[:, None] & (out < OUTPUTS)[None, :],
+                        mask=there[:, None] & wanted[None, :],
                         other=0.0,
                     )
                     total = tl.dot(values, mix, total)

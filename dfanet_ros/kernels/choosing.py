@@ -90,8 +90,8 @@ def _measured(what: str, examples: Sequence[tuple[Fused, Shape]], images: Tensor
     """The number of the fastest tiling for each shape, tried with a part that is asked for it; None: it needs none."""
     problems: list[str] = []
     compile_together(
-        partial(part.by_kernel, tiling, *_random_inputs(shape, images))
-        for part, shape in examples
+        partial(part.by_kernel, tiling, *inputs)
+        for part, inputs in ((part, _random_inputs(shape, images)) for part, shape in examples)
         for tiling in part.tilings_tried
     )
     numbers = [_fastest(part, shape, images, capture, problems) for part, shape in examples]
