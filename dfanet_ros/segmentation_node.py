@@ -78,10 +78,8 @@ class SegmentationNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._diagnosed = self.get_clock().now()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timers = [
-            self.create_timer(SILENCE, self._report_silence, clock=steady),
-            self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=steady),
-        ]
+        self.create_timer(SILENCE, self._report_silence, clock=steady)
+        self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=steady)
 
     def start(self) -> None:
         """Configure and activate."""

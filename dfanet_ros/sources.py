@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dfanet_ros.frame import Frame
 from dfanet_ros.image_files import open_folder
+from dfanet_ros.pixels import resize_frame, resize_labels
 from dfanet_ros.street_scenes import StreetScenes
 
 STREET_SCENES = "street_scenes"
@@ -148,9 +149,8 @@ class Folder:
         """See `Source`."""
         for number in range(len(self._images)):
             image, ids = self._images[number]
-            yield Picture(
-                Frame(_resized(image, self._size)), None if ids is None else _resized(ids, self._size, ids=True)
-            )
+            size = self._size or image.shape[:2]
+            yield Picture(Frame(resize_frame(image, size)), None if ids is None else resize_labels(ids, size))
 
     def close(self) -> None:
         """See `Source`."""
@@ -180,7 +180,8 @@ class Video:
                 given, image = capture.read()
                 if not given:
                     return
-                yield Picture(Frame(_resized(image.astype(np.uint8, copy=False), self._size), "bgr8"))
+                pixels = image.astype(np.uint8, copy=False)
+                yield Picture(Frame(resize_frame(pixels, self._size or pixels.shape[:2]), "bgr8"))
         finally:
             capture.release()
 
@@ -250,12 +251,3 @@ class Webcam:
         if self._asked_rate:
             capture.set(cv2.CAP_PROP_FPS, self._asked_rate)
         return capture
-
-
-def _resized(pixels: NDArray[np.uint8], size: tuple[int, int] | None, ids: bool = False) -> NDArray[np.uint8]:
-    """The pixels in another size (height, width); ids are not mixed."""
-    if size is None or pixels.shape[:2] == size:
-        return pixels
-    smaller = size[0] < pixels.shape[0] and size[1] < pixels.shape[1]
-    method = cv2.INTER_NEAREST if ids else cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return cv2.resize(pixels, size[::-1], interpolation=method).astype(np.uint8, copy=False)

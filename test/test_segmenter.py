@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from dfanet_ros.checkpoint import MEAN, STD
 from dfanet_ros.device import DevicePipeline
 from dfanet_ros.frame import RGB_CHANNELS, Frame
-from dfanet_ros.host import HostPipeline, resize_labels
+from dfanet_ros.host import HostPipeline
 from dfanet_ros.label_set import CAMVID
 from dfanet_ros.network.base import Network
+from dfanet_ros.pixels import resize_labels
 from dfanet_ros.segmenter import Segmenter, load_segmenter
 from dfanet_ros.street_scenes import StreetScenes
 from dfanet_ros.upsampling import upsampled_argmax

@@ -85,14 +85,17 @@ def test_folder_without_labels_has_none(tmp_path: Path) -> None:
     assert next(source.pictures()).ids is None
 
 
-@pytest.mark.parametrize("size", [(24, 32), (96, 128), (50, 50)], ids=str)
-def test_images_are_resized_and_ids_stay_ids(tmp_path: Path, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("size", [(24, 32), (96, 128), (80, 192)], ids=str)
+def test_images_are_resized_and_ids_are_those_of_the_nearest_pixels(tmp_path: Path, size: tuple[int, int]) -> None:
     path = str(write_folder(tmp_path, 2, labelled=2))
     for original, picture in zip(open_source(path).pictures(), open_source(path, *size).pictures(), strict=True):
         assert picture.frame.size == size
         assert abs(brightness(picture) - brightness(original)) < 10
         assert original.ids is not None and picture.ids is not None
-        rows, columns = (np.arange(new) * old // new for new, old in zip(size, original.ids.shape, strict=True))
+        # The pixel under each new pixel's centre.
+        rows, columns = (
+            ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, original.ids.shape, strict=True)
+        )
         np.testing.assert_array_equal(picture.ids, original.ids[rows][:, columns])
 
 

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from tqdm import tqdm
 
 from dfanet_ros.checkpoint import MEAN, STD
-from dfanet_ros.host import resize_frame
 from dfanet_ros.image_files import ImageFileError
 from dfanet_ros.label_set import UNLABELLED, LabelSet
+from dfanet_ros.pixels import resize_frame
 from training.augmentation import random_colours, random_crop, random_flip, random_scale
 from training.config import Classification, Config
 from training.data_sets import Labelled, Sample, open_part
@@ -140,9 +140,7 @@ class Whole(Dataset[Sent]):
 
     def __getitem__(self, index: int) -> Sent:
         image, label = self.samples[index]
-        if image.shape[:2] != self.input_size:
-            image = resize_frame(image, self.input_size)
-        return as_tensor(image), as_tensor(label)
+        return as_tensor(resize_frame(image, self.input_size)), as_tensor(label)
 
 
 def class_shares(samples: Sequence[Sample], num_classes: int) -> NDArray[np.float64]:

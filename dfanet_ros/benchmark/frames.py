@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dfanet_ros.host import resize_frame
 from dfanet_ros.image_files import ImageFolder
+from dfanet_ros.pixels import resize_frame
 from dfanet_ros.street_scenes import StreetScenes
 
 FRAME_SIZE = (720, 1280)

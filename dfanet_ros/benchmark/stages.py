@@ -15,7 +15,8 @@ from dfanet_ros.benchmark.frames import frames
 from dfanet_ros.checkpoint import load_checkpoint
 from dfanet_ros.engines.torch import DTYPES
 from dfanet_ros.frame import Frame
-from dfanet_ros.host import HostPipeline, resize_labels
+from dfanet_ros.host import HostPipeline
+from dfanet_ros.pixels import resize_labels
 from dfanet_ros.segmenter import Segmenter, find_weights
 from dfanet_ros.upsampling import upsampled_argmax
 

@@ -13,8 +13,8 @@ from dfanet_ros.demo.bag import read_messages
 from dfanet_ros.demo.frames import Sample
 from dfanet_ros.demo.serialized import pixels_of, stamp_of
 from dfanet_ros.demo.session import COLOR_MASK, OVERLAY, Exchange
-from dfanet_ros.host import paint
 from dfanet_ros.label_set import UNLABELLED, Label, LabelSet
+from dfanet_ros.pixels import paint
 
 Picture = NDArray[np.uint8]  # RGB (H, W, 3)
 Color = tuple[int, int, int]

@@ -7,7 +7,7 @@ from dfanet_ros.bags import require
 
 def main() -> None:
     """Run the evaluation."""
-    require("evaluate_bag", "rosbags", "tqdm", "matplotlib", "jinja2")
+    require("evaluate_bag", "rosbags", "tqdm", "matplotlib", "jinja2", "PyYAML")
     from dfanet_ros.evaluate_bag.command import run  # not before it is known that all is there
 
     run()

@@ -6,14 +6,13 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from functools import partial
-from threading import Thread
+from threading import Event
 from typing import Any
 
 import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
@@ -25,6 +24,7 @@ from dfanet_ros.interruption import taking_down
 from dfanet_ros.live.cameras import CONFIDENCE, LABELS, MASK, Camera, find_cameras, qos_for
 from dfanet_ros.live.matching import Matcher
 from dfanet_ros.live.packets import Matched
+from dfanet_ros.running import receiving
 
 PERIOD = 1.0  # seconds between two looks at the graph
 PATIENCE = 4.0  # seconds without a frame after which the page says why
@@ -65,11 +65,9 @@ class Receiver:
         rclpy.init(args=self._arguments, signal_handler_options=SignalHandlerOptions.NO)
         self.node = rclpy.create_node("live_view")
         self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self.node)
         # A steady clock, for simulated time may stand still.
         self.node.create_timer(PERIOD, self._update, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._thread = Thread(target=self._spin, name="receiver")
-        self._thread.start()
+        self._thread = receiving(self.node, self._executor, Event())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -83,10 +81,6 @@ class Receiver:
         if names != self._wanted:
             self._wanted = names
             self._executor.create_task(self._update)
-
-    def _spin(self) -> None:
-        with suppress(ExternalShutdownException):
-            self._executor.spin()
 
     def _update(self) -> None:
         try:

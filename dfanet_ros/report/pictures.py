@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfanet_ros.host import paint, resize_frame, resize_labels
 from dfanet_ros.label_set import UNLABELLED, Label, LabelSet
+from dfanet_ros.pixels import paint, resize_frame, resize_labels
 
 Picture = NDArray[np.uint8]  # RGB (H, W, 3)
 Ids = NDArray[np.uint8]  # (H, W)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from dfanet_ros.host import blend, paint
 from dfanet_ros.label_set import UNLABELLED, LabelSet
 from dfanet_ros.metrics import ConfusionMatrix
+from dfanet_ros.pixels import blend, paint
 from dfanet_ros.report.curves import Curve
 from dfanet_ros.report.page import Image, Row, Section, Table
 from dfanet_ros.report.pictures import NOT_LABELLED, WRONG, Ids, Picture, compare, encode_png, shrink, shrink_ids
