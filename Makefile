@@ -4,25 +4,31 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip -q --disable-pip-version-check
 CPU_TORCH := https://download.pytorch.org/whl/cpu
-OWN_TORCH := import sys, torch; assert torch.__version__ >= "2" and sys.prefix == sys.base_prefix
+# 2.3 is the first that works with NumPy 2.
+OWN_TORCH := import sys, torch; assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 3); \
+    assert sys.prefix == sys.base_prefix
+# Whether .venv is of another Python than it was made of (the system was upgraded) or than now asked for (PYTHON=...).
+VERSION := import sys; print(*sys.version_info[:2], sep=".")
+OF := $(if $(filter file,$(origin PYTHON)),$(BIN)/python,$(PYTHON))
+STALE := $(shell [ ! -e .venv/base.stamp ] || [ "$$($(OF) -c '$(VERSION)')" = "$$(cat .venv/base.stamp)" ] || echo stale)
 
 # Fast DDS loses large images with its default transport; see dfanet_ros/transports.py.
 export FASTDDS_BUILTIN_TRANSPORTS ?= LARGE_DATA?sockets_size=16MB
 # An installed ROS 2 whose setup.bash was sourced must not mix with the wheels of .venv.
 unexport AMENT_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH RMW_IMPLEMENTATION
 
-.PHONY: help demo soak test lint bench train clean
+.PHONY: help demo soak test lint bench train clean stale
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: .venv/$(if $(LIVE),live,demo).stamp ## frames through DDS to the node and back [FRAMES=folder LABELS=folder RATE=fps WEIGHTS=file]; LIVE=1: in a browser
 ifdef LIVE
-	@$(BIN)/python -m dfanet_ros.live $(if $(FRAMES),--source $(FRAMES)) $(if $(RATE),--rate $(RATE)) \
-	    $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
+	@$(BIN)/python -m dfanet_ros.live $(if $(FRAMES),--source "$(FRAMES)") $(if $(RATE),--rate $(RATE)) \
+	    $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
 else
-	@$(BIN)/python -m dfanet_ros.demo --out build/demo $(if $(FRAMES),--frames $(FRAMES)) \
-	    $(if $(LABELS),--labels $(LABELS)) $(if $(RATE),--rate $(RATE)) $(if $(WEIGHTS),--weights $(WEIGHTS))
+	@$(BIN)/python -m dfanet_ros.demo --out build/demo $(if $(FRAMES),--frames "$(FRAMES)") \
+	    $(if $(LABELS),--labels "$(LABELS)") $(if $(RATE),--rate $(RATE)) $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 endif
 
 soak: .venv/dev.stamp ## every fault there is, 20,000 frames and 10,000 broken messages, for half an hour
@@ -40,8 +46,8 @@ bench: .venv/demo.stamp ## measure network, segmenter and node with every engine
 	@$(BIN)/python -m dfanet_ros.benchmark --out build/bench $(ARGS)
 
 train: .venv/training.stamp ## train a network: CONFIG=file OUT=folder [DATA=folder ARGS="--resume --devices 2"]
-	@$(BIN)/python -m training.train $(if $(CONFIG),--config $(CONFIG)) $(if $(OUT),--out $(OUT)) \
-	    $(if $(DATA),--data $(DATA)) $(ARGS)
+	@$(BIN)/python -m training.train $(if $(CONFIG),--config "$(CONFIG)") $(if $(OUT),--out "$(OUT)") \
+	    $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 clean: ## delete .venv, .venv-jazzy and everything that was built
 	rm -rf .venv .venv-* build install log *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
@@ -68,12 +74,13 @@ clean: ## delete .venv, .venv-jazzy and everything that was built
 # torch and its triton: the user's own where there are (a robot vendor's build for its GPU, say), unless in a virtual
 # environment, from which nothing can be shared. Else, without a GPU, the CPU build, for the one on PyPI brings gigabytes
 # of CUDA. Its index is asked for torch only; if that fails, so be it.
-.venv/base.stamp: constraints.txt
+.venv/base.stamp: constraints.txt $(STALE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	    { echo "$(PYTHON) is not Python 3.10 or newer: name one that is, e.g. make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
 	    { echo "$(PYTHON) cannot make virtual environments: apt install python3-venv"; exit 1; }
 	@echo "Making .venv with $$($(PYTHON) --version)."
+	@$(if $(STALE),rm -rf .venv .venv-*)
 	@if $(PYTHON) -c '$(OWN_TORCH)' 2> /dev/null; then \
 	    $(PYTHON) -m venv --system-site-packages .venv; \
 	    sed '/^torch==/d; /^triton==/d' constraints.txt > .venv/constraints.txt; \
@@ -84,4 +91,4 @@ clean: ## delete .venv, .venv-jazzy and everything that was built
 	        $(PIP) --retries 1 install --no-deps --extra-index-url $(CPU_TORCH) -c constraints.txt torch 2> /dev/null || \
 	        true; \
 	fi
-	@touch $@
+	@$(BIN)/python -c '$(VERSION)' > $@

@@ -59,13 +59,13 @@ class Parameter:
             return "true or false"
         if isinstance(self.default, list):
             of = f" out of {', '.join(self.choices)}" if self.choices else ""
-            return f"a list of texts{of}, {'which may be empty' if self.optional else 'at least one'}"
+            return f"a list of strings{of}, {'which may be empty' if self.optional else 'at least one'}"
         if self.choices:
             return "one of " + ", ".join(self.choices)
         if self.minimum is not None:
             kind = "a number" if isinstance(self.default, float) else "a whole number"
             return f"{kind} from {self.minimum:g} to {self.maximum:g}"
-        return "a text"
+        return "a string"
 
     @property
     def default_text(self) -> str:

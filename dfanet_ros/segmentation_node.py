@@ -360,7 +360,11 @@ class RosLog(logging.Handler):
         self._node = node
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._node.get_logger().info(record.getMessage())
+        # rclpy refuses another severity from the same line.
+        if record.levelno >= logging.WARNING:
+            self._node.get_logger().warning(record.getMessage())
+        else:
+            self._node.get_logger().info(record.getMessage())
 
 
 def main() -> None:

@@ -20,14 +20,15 @@ from dfanet_ros.parameters import BOOLEANS
 
 SCENES = "street_scenes"
 CAMERA = "/camera"
-NETWORK = {"weights", "network", "backbone"}  # of these arguments none is given: the weights fit the source
+# Where one of these arguments is given, it may say what the weights are; else those that fit the source are taken.
+NETWORK = {"weights", "network", "backbone", "params_file"}
 
 ARGUMENTS = [
     DeclareLaunchArgument(
         "source",
         default_value=SCENES,
         description="A webcam (its number, or /dev/video0), a video file, a folder of images, or street_scenes, which "
-        "are generated (and for which weights:=street_scenes is the default).",
+        "are generated (and for which weights:=street_scenes is the default, unless there is a params_file).",
     ),
     DeclareLaunchArgument("rate", default_value="0.0", description="Frames a second; 0: the source's own."),
     DeclareLaunchArgument(

@@ -42,7 +42,7 @@ ARGUMENTS = [
         default_value="/camera/label",
         description="Their labels: ids (mono8, 255 is unlabelled) with exactly the images' stamps.",
     ),
-    DeclareLaunchArgument("rate", default_value="1.0", description="Play the bag so many times as fast."),
+    DeclareLaunchArgument("rate", default_value="1.0", description="Speed at which the bag is played; 1: as recorded."),
     DeclareLaunchArgument(
         "out", default_value="", description="File that all measures are written to, as JSON; empty: none."
     ),
@@ -64,14 +64,15 @@ def generate_launch_description() -> LaunchDescription:
 def prepare(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The other launch file's arguments; the player when the nodes are ready; and the end of all when one has ended."""
     given = context.launch_configurations
-    if not Path(given["bag"]).exists():
-        raise FileNotFoundError(f"bag is '{given['bag']}', but there is no such file or folder")
+    bag = Path(given["bag"]).expanduser()
+    if not bag.exists():
+        raise FileNotFoundError(f"bag is '{bag}', but there is no such file or folder")
     if given.get("log_level", "info") not in ("debug", "info"):
         raise ValueError(
             f"log_level is '{given['log_level']}', but the bag is played once the node logs that it is ready: give "
             "info or debug"
         )
-    play = player(given["bag"], given["rate"], [given["image_topic"], given["label_topic"]])
+    play = player(str(bag), given["rate"], [given["image_topic"], given["label_topic"]])
     started: list[LaunchDescriptionEntity] = []
 
     def play_when_ready(event: ProcessIO) -> list[LaunchDescriptionEntity]:

@@ -1,7 +1,7 @@
 """Start the segmentation node; `ros2 launch dfanet_ros segmentation.launch.py --show-args` lists the arguments.
 
 An argument that is given beats the params file, which beats the node's defaults: one that is not given is not passed
-on. What is wrong with a value says the node.
+on. The node says what is wrong with a value.
 
 config/fastdds.xml is used unless the user has chosen transports of Fast DDS. LARGE_DATA (see there) would carry large
 images, too, but hide the node from all processes without it.
@@ -58,7 +58,8 @@ OTHERS = [
     DeclareLaunchArgument(
         "rviz",
         default_value="false",
-        description="true: show the first camera in RViz, which has to be installed.",
+        description="true: show the first camera in RViz, which has to be installed, and whose layout here wants "
+        "output_reliability:=reliable.",
         choices=BOOLEANS,
     ),
     DeclareLaunchArgument(
@@ -126,7 +127,7 @@ def start_node(context: LaunchContext, given: set[str]) -> list[Node]:
         for name, kind in types.items()
         if name in given
     }
-    file = LaunchConfiguration("params_file").perform(context)
+    file = os.path.expanduser(LaunchConfiguration("params_file").perform(context))
     if file and not Path(file).is_file():
         raise FileNotFoundError(f"params_file is '{file}', but there is no such file")
     return [

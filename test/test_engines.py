@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -247,13 +248,29 @@ def test_the_oldest_files_go(empty_cache: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(list(empty_cache.iterdir())) == 3
 
 
-def test_without_a_place_to_write_everything_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "file"
-    file.write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(file))
+@pytest.mark.parametrize("obstacle", ["a file", "no home", "a full disk"])
+def test_where_nothing_can_be_kept_it_is_built_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, obstacle: str
+) -> None:
+    if obstacle == "a file":
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    elif obstacle == "no home":
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        monkeypatch.delenv("HOME", raising=False)
+        monkeypatch.setattr("os.getuid", lambda: 123456)  # whom no file of users knows
+    else:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        monkeypatch.setattr("os.replace", raise_full)
     build, calls = counting(b"engine")
     assert cached("test", ["a"], build) == cached("test", ["a"], build) == b"engine"
     assert len(calls) == 2
+    assert [record.message for record in caplog.records if "cannot be kept" in record.message]
+    assert not list(tmp_path.rglob("*.unfinished"))
+
+
+def raise_full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_the_fingerprint_changes_with_weights_options_and_structure() -> None:

@@ -89,7 +89,9 @@ def test_what_shows_it_can_be_chosen(
     assert (nodes["included"]["rviz"] == "true") == ("rviz" in shown)
 
 
-@pytest.mark.parametrize("given", [{"weights": "camvid"}, {"backbone": "xception_a"}, {"weights": ""}])
+@pytest.mark.parametrize(
+    "given", [{"weights": "camvid"}, {"backbone": "xception_a"}, {"weights": ""}, {"params_file": "mine.yaml"}]
+)
 def test_a_network_that_was_asked_for_is_taken(
     demo: ModuleType, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
 ) -> None:

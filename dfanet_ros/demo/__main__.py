@@ -69,6 +69,10 @@ def run(arguments: argparse.Namespace) -> None:
     print("\nthe same live, in a browser: make demo LIVE=1, then open http://127.0.0.1:8080", file=sys.stderr)
 
 
+def _path(text: str) -> Path:
+    return Path(text).expanduser()  # make quotes it
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m dfanet_ros.demo",
@@ -76,10 +80,10 @@ def _arguments() -> argparse.Namespace:
         "with the labels.",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the bags, the contact sheet and the log")
-    parser.add_argument("--frames", type=Path, help="folder of images; without it, street scenes are generated")
+    parser.add_argument("--frames", type=_path, help="folder of images; without it, street scenes are generated")
     parser.add_argument(
         "--labels",
-        type=Path,
+        type=_path,
         help="folder of their labels (PNG of ids, 255 unlabelled); default: .../labels/val for .../images/val",
     )
     parser.add_argument(

@@ -26,27 +26,29 @@ def folder() -> Path:
 def cached(kind: str, key: Iterable[object], build: Callable[[], bytes]) -> bytes:
     """What `build` gives, from disk if it has been built before from the same.
 
-    A file that is not what was written is built again. Where nothing can be written, nothing is kept.
+    A file that is not what was written is built again. Where nothing can be written, nothing is kept, and the log says
+    so.
 
     Args:
         kind: what it is; the file's ending.
         key: all that the result depends on; compared by its text.
         build: makes it.
     """
+    log = logging.getLogger(__name__)
     text = "\n".join(map(str, key))
-    path = folder() / f"{sha256(text.encode()).hexdigest()[:40]}.{kind}"
-    try:
-        stored = path.read_bytes()
-    except OSError:
-        stored = b""
-    if stored and sha256(stored[DIGEST:]).digest() == stored[:DIGEST]:
-        return stored[DIGEST:]
-    logging.getLogger(__name__).info(
-        f"preparing the network for {kind}, once for these weights and this size: this takes up to half a minute; the "
-        f"result is kept in {path.parent}"
-    )
+    name = f"{sha256(text.encode()).hexdigest()[:40]}.{kind}"
+    if content := _read(name):
+        return content
+    log.info(f"preparing the network for {kind}, once for these weights and this size: this takes up to half a minute")
     built = build()
-    _write(path, sha256(built).digest() + built)
+    try:
+        _write(name, built)
+        log.info(f"the network is prepared for {kind}, and kept in {folder()} for the next start")
+    except (OSError, RuntimeError) as error:  # a disk that is full or read-only; a user without a home
+        log.warning(
+            f"what was prepared for {kind} cannot be kept, so that the next start takes as long ({error}): set "
+            "XDG_CACHE_HOME to a folder that can be written to"
+        )
     return built
 
 
@@ -61,16 +63,29 @@ def fingerprint(network: Network) -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write the file whole or not at all, and make room."""
+def _read(name: str) -> bytes:
+    """What was written under that name; nothing if there is no such file, or not all of it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own: another node may be writing the same.
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".unfinished", delete=False) as file:
-            file.write(content)
-        os.replace(file.name, path)
-        files = sorted(path.parent.iterdir(), key=lambda each: each.stat().st_mtime)
-        for old in files[:-MOST_FILES]:
-            old.unlink(missing_ok=True)
-    except OSError:
-        pass  # a disk that is full or read-only: the next start takes as long as this one
+        stored = (folder() / name).read_bytes()
+    except (OSError, RuntimeError):  # RuntimeError: no home
+        return b""
+    content = stored[DIGEST:]
+    return content if sha256(content).digest() == stored[:DIGEST] else b""
+
+
+def _write(name: str, content: bytes) -> None:
+    """Write the file whole or not at all, and make room."""
+    place = folder()
+    place.mkdir(parents=True, exist_ok=True)
+    # A name of its own: another node may be writing the same.
+    with tempfile.NamedTemporaryFile(dir=place, suffix=".unfinished", delete=False) as file:
+        try:
+            file.write(sha256(content).digest() + content)
+            file.close()
+            os.replace(file.name, place / name)
+        except OSError:
+            os.unlink(file.name)
+            raise
+    files = sorted(place.iterdir(), key=lambda each: each.stat().st_mtime)
+    for old in files[:-MOST_FILES]:
+        old.unlink(missing_ok=True)
