@@ -73,6 +73,7 @@ class Camera:
         self._qos = qos
         self._on_image = on_image
         self._subscriptions: list[Subscription[Any]] = []
+        self._wanted = True
         self._due = 0.0
         self._last_refusal = -REFUSAL_PERIOD
 
@@ -110,6 +111,11 @@ class Camera:
         return bool(self._subscriptions)
 
     @property
+    def expected(self) -> bool:
+        """Whether its next image is likely to come soon, and to be segmented."""
+        return self._wanted and self.silence < SILENCE
+
+    @property
     def silence(self) -> float:
         """Seconds since the last image, by the wall's clock."""
         return self.recorder.silence(time.monotonic())
@@ -141,7 +147,8 @@ class Camera:
         now = time.monotonic()
         self.counters.received += 1
         self.recorder.arrived(now)
-        if not self.outputs.wanted:
+        self._wanted = self.outputs.wanted
+        if not self._wanted:
             self.counters.unwanted += 1
             self.outputs.publish_info(message.header, self.info)
         elif self.max_rate and now < (due := min(self._due, now + 1 / self.max_rate)):

@@ -148,7 +148,7 @@ def network_from(metadata: dict[str, str], tensors: dict[str, torch.Tensor], pat
         path: where both come from, for the text of an error.
 
     Raises:
-        CheckpointError: the metadata are incomplete or wrong, or the tensors do not fit the network.
+        CheckpointError: the metadata are incomplete or wrong, or the tensors do not fit the network or are not finite.
     """
     try:
         info = WeightsInfo.from_metadata(metadata)
@@ -162,6 +162,11 @@ def network_from(metadata: dict[str, str], tensors: dict[str, torch.Tensor], pat
         raise CheckpointError(
             f"the weights '{path}' do not fit network '{info.network}' with {info.options} and "
             f"{len(info.labels)} classes: {'; '.join(differences)}"
+        )
+    # A file of weights has no checksum, and a network that is not finite gives each pixel the first class.
+    if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise CheckpointError(
+            f"the weights '{path}' are damaged, or their training failed: {broken[0]} has values that are not finite"
         )
     network.load_state_dict(tensors)
     return network.eval(), info

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfanet_ros.frame import Frame
-from dfanet_ros.image_messages import BadImage, mono8_from_mono16
+from dfanet_ros.image_messages import BAYER, BadImage, frame_from_bayer, mono8_from_mono16
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CompressedImage
@@ -54,14 +54,14 @@ class CompressedMessage(Protocol):
 
 
 def frame_from_compressed(message: CompressedMessage) -> Frame:
-    """The message's pixels as a frame, `mono8` or `bgr8`: JPEG, PNG and whatever else OpenCV reads.
+    """The message's pixels as a frame, `mono8`, `bgr8` or `rgb8`: JPEG, PNG and whatever else OpenCV reads.
 
     Which format the data are of is seen from the data: what drivers write to the message's `format` is not uniform.
-    16 bits become 8 as those of `mono16` images do.
+    Only that one channel is a Bayer pattern has to be said there. 16 bits become 8 as those of `mono16` images do.
 
     Raises:
         BadImage: no data, data that cannot be decoded or were cut off, a JPEG or PNG of more than `MAX_PIXELS`,
-            numbers other than 8 or 16 bits without sign, or a depth image.
+            numbers other than 8 or 16 bits without sign, a depth image, or a Bayer pattern of 16 bits.
     """
     data = bytes(message.data)
     if not data:
@@ -75,7 +75,16 @@ def frame_from_compressed(message: CompressedMessage) -> Frame:
         raise BadImage(f"{_cannot_decode(message)}: {' '.join(str(error).split())}") from error
     if pixels is None:
         raise BadImage(_cannot_decode(message))
-    return _frame(pixels)
+    return _frame(pixels, _bayer_pattern(message.format))
+
+
+def _bayer_pattern(text: str) -> str:
+    """The encoding that was compressed if it is a camera's raw mosaic, still; else nothing.
+
+    As "bayer_rggb8; png compressed ". Where it says "compressed mono8" at the end, the mosaic has become grey before.
+    """
+    encoding, _, compression = text.partition(";")
+    return encoding.strip() if encoding.startswith("bayer_") and "mono" not in compression else ""
 
 
 def compressed_from_pixels(
@@ -120,15 +129,19 @@ def _cannot_decode(message: CompressedMessage) -> str:
     return f"OpenCV cannot decode its {len(message.data)} bytes of format '{message.format}'"
 
 
-def _frame(pixels: NDArray[np.generic]) -> Frame:
+def _frame(pixels: NDArray[np.generic], bayer: str) -> Frame:
     height, width = pixels.shape[:2]
     channels = pixels.size // (height * width)
     if channels not in (1, 3) or pixels.dtype not in (np.uint8, np.uint16):
         raise BadImage(f"its pixels are {channels} x {pixels.dtype}, but have to be 1 or 3 x uint8 or uint16")
+    if channels == 1 and bayer and (bayer not in BAYER or pixels.dtype != np.uint8):
+        raise BadImage(f"it is {bayer} in {pixels.dtype}, but Bayer patterns are read as {', '.join(BAYER)} only")
     if pixels.dtype == np.uint16:
         halves = pixels.view(np.uint8).reshape(height, width * channels, 2)
         pixels = mono8_from_mono16(halves, sys.byteorder == "big")
     stored = pixels.reshape(height, width, channels).astype(np.uint8, copy=False)
+    if channels == 1 and bayer:
+        return frame_from_bayer(stored, bayer)
     return Frame(stored, "mono8" if channels == 1 else "bgr8")
 
 

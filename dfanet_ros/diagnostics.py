@@ -91,6 +91,12 @@ class Recorder:
         with self._lock:
             self._begin(now)
 
+    def forget_results(self, now: float) -> None:
+        """Begin anew with results and their latencies."""
+        with self._lock:
+            self._results.clear()
+            self._results_since = self._advanced(now)
+
     def arrived(self, now: float) -> None:
         """A frame has come."""
         with self._lock:

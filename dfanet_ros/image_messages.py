@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from std_msgs.msg import Header
 
 # OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by its first two rows.
-_BAYER = {
+BAYER = {
     "bayer_rggb8": cv2.COLOR_BayerBG2RGB,
     "bayer_bggr8": cv2.COLOR_BayerRG2RGB,
     "bayer_gbrg8": cv2.COLOR_BayerGR2RGB,
@@ -40,7 +40,7 @@ _BYTES_PER_PIXEL = {
     "bgra8": 4,
     "mono8": 1,
     "mono16": 2,
-    **dict.fromkeys(_BAYER, 1),
+    **dict.fromkeys(BAYER, 1),
     **dict.fromkeys(_YUV422, 2),
 }
 ENCODINGS = tuple(_BYTES_PER_PIXEL)
@@ -87,9 +87,19 @@ def frame_from_message(message: ImageMessage) -> Frame:
         if width % 2:
             raise BadImage(f"the width is {width}, but in {encoding} two pixels share their colour: it has to be even")
         return Frame(_converted(pixels, _YUV422[encoding]))
+    return frame_from_bayer(pixels, encoding)
+
+
+def frame_from_bayer(pixels: NDArray[np.uint8], encoding: str) -> Frame:
+    """A camera's raw mosaic, (H, W, 1), as a frame.
+
+    Raises:
+        BadImage: it is smaller than the pattern.
+    """
+    height, width = pixels.shape[:2]
     if height < 2 or width < 2:
         raise BadImage(f"the image is {height} x {width}, but a Bayer pattern has at least 2 x 2 pixels")
-    return Frame(_converted(pixels, _BAYER[encoding]))
+    return Frame(_converted(pixels, BAYER[encoding]))
 
 
 def message_from_pixels(pixels: NDArray[np.uint8], encoding: str, header: Header) -> Image:

@@ -27,7 +27,7 @@ class Newest(Generic[Item]):
         """Take all items there are, by source.
 
         Args:
-            sources: how many sources there are: with items of all of them there is nothing to wait for.
+            sources: how many sources items are expected of: with so many items there is nothing to wait for.
             wait: longest time in seconds to wait for the items of further sources, if there is any item.
         """
         with self._changed:

@@ -78,12 +78,14 @@ def made(name: str, make: Callable[[], AnyNode]) -> AnyNode:
 def interruption() -> Event:
     """An event that Ctrl-C and SIGTERM set, once; the second one ends the process at once."""
     stop = Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
 
-    def interrupt(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
+    def interrupt(*_: object) -> None:
+        for number in signals:
+            signal.signal(number, signal.SIG_DFL)
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in signals:
         signal.signal(number, interrupt)
     return stop
 
@@ -110,9 +112,24 @@ def _receive(node: Node, executor: SingleThreadedExecutor, stop: Event) -> None:
                 break
             except Exception:
                 node.get_logger().error(f"a message was dropped:\n{traceback.format_exc()}", throttle_duration_sec=5.0)
+                _release(node)
                 time.sleep(0.01)  # should it happen for ever, something is left of the processor
     finally:
         stop.set()
+
+
+def _release(node: Node) -> None:
+    """Let the executor wait for everything again.
+
+    What rclpy is about to take is marked, and so is its callback group, in which nothing else may run meanwhile. Where
+    taking it fails, both stay so, and the node would be deaf for ever.
+    """
+    entities: list[Any] = [*node.subscriptions, *node.timers, *node.services, *node.clients, *node.guards]
+    for entity in (*entities, *node.waitables):
+        entity._executor_event = False
+        group = entity.callback_group
+        if getattr(group, "_active_entity", None) is entity:
+            group.ending_execution(entity)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from std_msgs.msg import Header
 
 from dfanet_ros.camera import SILENCE, AnyImage, Camera
 from dfanet_ros.diagnostics import NetworkFacts, Thresholds, camera_status, network_status
+from dfanet_ros.engines.apart import interrupt
 from dfanet_ros.frame import Frame
 from dfanet_ros.interruption import taking_down
 from dfanet_ros.label_set import LabelSet
@@ -209,17 +210,28 @@ class SegmentationNode(LifecycleNode):
 
     def _resolved(self, topic: str) -> str:
         try:
-            return self.resolve_topic_name(topic)
+            resolved = self.resolve_topic_name(topic)
+            again = self.resolve_topic_name(resolved)
         except RuntimeError as error:
-            raise ValueError(f"parameter image_topics has '{topic}', which is no topic name: {error}") from error
+            raise ValueError(f"parameter image_topics has '{topic}', which is not a topic name: {error}") from error
+        if again != resolved:  # subscribing resolves it once more
+            raise ValueError(
+                f"parameter image_topics has '{topic}', which is remapped to {resolved} and that one to {again}: name "
+                "the topic that is meant, and leave out the remaps"
+            )
+        return resolved
 
     def _on_parameters(self, changes: list[RosParameter[Any]]) -> SetParametersResult:
         try:
+            for change in changes:
+                if change.name in TABLE and change.type_ == RosParameter.Type.NOT_SET:
+                    default = TABLE[change.name].default_text
+                    raise ValueError(f"parameter {change.name} cannot be deleted: set it, to {default}, say")
             changed = {c.name: TABLE[c.name].checked(c.value) for c in changes if c.name in TABLE}
             if not changed:  # of rclpy's own: it declares those of `qos_overrides` while publishers are made
                 return SetParametersResult(successful=True)
-            for name in changed:
-                if self._segmenter is not None and not TABLE[name].live:
+            for name, value in changed.items():
+                if self._segmenter is not None and not TABLE[name].live and value != self.values[name]:
                     raise ValueError(
                         f"parameter {name} may change only while the node is unconfigured: clean it up first"
                     )
@@ -262,7 +274,8 @@ class SegmentationNode(LifecycleNode):
         self._worker.submit(self._segment_newest)
 
     def _segment_newest(self) -> None:
-        messages = self._newest.take(len(self.cameras), self.values["batch_wait"])
+        expected = sum(camera.expected for camera in self.cameras)
+        messages = self._newest.take(expected, self.values["batch_wait"])
         if not messages:
             return  # the job of an earlier one has taken them
         assert self._segmenter is not None
@@ -274,8 +287,10 @@ class SegmentationNode(LifecycleNode):
         results: list[Segmentation] = []  # remains so if the batch fails
         with self._outliving(*frames):
             results = self._segmenter.segment([*frames.values()])
-        if self._publishing is not None:
-            self._publishing.result()  # nothing queues: at most one batch is published while the next is segmented
+        publishing, self._publishing = self._publishing, None
+        if publishing is not None:
+            with self._outliving():
+                publishing.result()  # nothing queues: at most one batch is published while the next is segmented
         headers = {number: messages[number].header for number in frames}
         self._publishing = self._publisher.submit(self._publish_batch, headers, results)
 
@@ -322,7 +337,7 @@ class SegmentationNode(LifecycleNode):
         array.status = [network_status(name, host, self._lifecycle, self._facts())]
         for camera in self.cameras:
             if gone_back:  # simulated time has, as when a bag is played again: latencies across that are none
-                camera.recorder.restart(time.monotonic())
+                camera.recorder.forget_results(time.monotonic())
             wanted, totals = camera.outputs.wanted, vars(camera.counters)
             measured = camera.recorder.measured(time.monotonic(), totals, wanted)
             array.status.append(
@@ -380,6 +395,7 @@ def main() -> None:
         executor.create_task(node.start)
     receiver = receiving(node, executor, stop)
     stop.wait()
+    interrupt()
     # In the receiver's thread, which uses what is taken away.
     ended = executor.create_task(node.end)
     while receiver.is_alive() and not ended.done():

@@ -10,10 +10,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
-from dfanet_ros.engines.apart import NICENESS, apart
+from dfanet_ros.engines.apart import NICENESS, apart, interrupt
 
 
 def about_me(text: str) -> bytes:
@@ -75,6 +76,20 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     until(lambda: not child.exists() or "Z" in (child / "stat").read_text().rpartition(")")[2])
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_what_is_interrupted_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    monkeypatch.setattr("dfanet_ros.engines.apart._interrupted", Event())
+    pid_file = tmp_path / "pid"
+    if when == "before":
+        interrupt()
+    else:
+        Thread(target=lambda: (until(pid_file.exists), interrupt())).start()
+    begun = time.monotonic()
+    with pytest.raises(ValueError, match="was not prepared to its end, for this process was interrupted"):
+        apart(last_long, str(pid_file))
+    assert time.monotonic() - begun < 50
 
 
 def until(condition: Callable[[], bool], process: subprocess.Popen[bytes] | None = None, seconds: float = 60.0) -> None:

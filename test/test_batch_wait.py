@@ -33,8 +33,9 @@ class Cameras:
         def receive(mask: Image) -> None:  # not when it was published: Humble's rclpy does not say
             self.arrived[mask.header.stamp.sec] = time.time()
 
-        for camera in CAMERAS:
-            peer.node.create_subscription(Image, f"{camera}/segmentation/mask", receive, 10)
+        self.masks = [
+            peer.node.create_subscription(Image, f"{camera}/segmentation/mask", receive, 10) for camera in CAMERAS
+        ]
 
     def send(self, number: int) -> tuple[int, float]:
         """A frame of one camera: what its mask is found by, and when it was sent (s)."""
@@ -91,6 +92,19 @@ def test_without_a_wait_no_frame_waits(cameras: Cameras) -> None:
     latencies = []
     for number in (0, 1, 0, 1):
         frame, sent = cameras.send(number)
+        assert cameras.wait_for(frame)
+        latencies.append(cameras.arrived[frame] - sent)
+    assert min(latencies) < WAIT
+
+
+def test_a_camera_whose_masks_nobody_wants_is_not_waited_for(cameras: Cameras) -> None:
+    assert cameras.peer.set_parameter("/segmentation_node", "batch_wait", WAIT) == (True, "")
+    cameras.peer.node.destroy_subscription(cameras.masks.pop())
+    latencies = []
+    for _ in range(6):  # the node may not know at once that nobody subscribes any more
+        cameras.send(1)
+        cameras.peer.spin_for(APART)
+        frame, sent = cameras.send(0)
         assert cameras.wait_for(frame)
         latencies.append(cameras.arrived[frame] - sent)
     assert min(latencies) < WAIT

@@ -104,6 +104,17 @@ def test_what_differs_is_said_exactly(tmp_path: Path, random_weights: Path) -> N
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, random_weights: Path, value: float) -> None:
+    _, info = load_checkpoint(random_weights)
+    tensors = load_file(random_weights)
+    tensors["decoder.classifier.bias"][3] = value
+    path = tmp_path / "damaged.safetensors"
+    save_file(tensors, path, metadata=info.to_metadata())
+    with pytest.raises(CheckpointError, match=r"damaged.*: decoder\.classifier\.bias has values that are not finite"):
+        load_checkpoint(path)
+
+
 def test_weights_of_another_backbone_are_refused(random_weights: Path) -> None:
     with pytest.raises(CheckpointError, match="are of dfanet with xception_b, but dfanet with xception_a was"):
         load_segmenter(str(random_weights), backbone="xception_a")

@@ -23,7 +23,7 @@ from std_msgs.msg import Header
 
 from dfanet_ros import compressed_images
 from dfanet_ros.compressed_images import MAX_PIXELS, compressed_from_pixels, frame_from_compressed
-from dfanet_ros.image_messages import BadImage
+from dfanet_ros.image_messages import BadImage, frame_from_message, message_from_pixels
 
 HEADER = Header(frame_id="front")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -183,6 +183,21 @@ def test_grey_files_are_mono8() -> None:
         assert np.abs(frame.pixels[:, :, 0].astype(int) - grey).mean() < 2
 
 
+@pytest.mark.parametrize("pattern", ["bayer_rggb8", "bayer_bggr8", "bayer_gbrg8", "bayer_grbg8"])
+@pytest.mark.parametrize("extension", [".png", ".jpg"])
+def test_a_mosaic_becomes_the_colors_of_the_same_image_sent_raw(pattern: str, extension: str) -> None:
+    mosaic = np.kron(random_pixels(3, 6, 8), np.ones((8, 8), np.uint8))
+    data = encoded(extension, mosaic)
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    raw = frame_from_message(message_from_pixels(stored.astype(np.uint8), pattern, HEADER))
+    kind = "png" if extension == ".png" else "jpeg"
+    frame = frame_from_compressed(message(data, f"{pattern}; {kind} compressed "))
+    assert frame.encoding == raw.encoding == "rgb8"
+    np.testing.assert_array_equal(frame.pixels, raw.pixels)
+    # What has become grey before it was compressed is grey.
+    assert frame_from_compressed(message(data, f"{pattern}; {kind} compressed mono8")).encoding == "mono8"
+
+
 def test_colors_are_not_copied_after_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = random_pixels(0, 6, 8, 3)
     monkeypatch.setattr(cv2, "imdecode", lambda *_: decoded)
@@ -240,6 +255,11 @@ def test_what_follows_a_jpeg_does_not_matter(after: bytes) -> None:
     [
         (b"", "jpeg", "there are no data"),
         (b"abc", "jpeg", "cannot decode its 3 bytes of format 'jpeg'"),
+        (
+            encoded(".png", random_pixels(0, 6, 8, dtype=np.uint16)),
+            "bayer_rggb16; png compressed ",
+            "it is bayer_rggb16 in uint16, but Bayer patterns are read as bayer_rggb8, bayer_bggr8,",
+        ),
         (b"\0" * 5000, "h264", "cannot decode its 5000 bytes of format 'h264'"),
         (b"\xff\xd8\xff", "", "cannot decode its 3 bytes of format ''"),
         (PNG_SIGNATURE, "png", "the PNG was cut off: its 8 bytes end before"),
@@ -248,7 +268,7 @@ def test_what_follows_a_jpeg_does_not_matter(after: bytes) -> None:
         (encoded(".tiff", np.zeros((4, 5, 3), np.float32)), "tiff", "its pixels are 3 x float32, but have to be"),
         (encoded(".tiff", np.zeros((4, 5), np.int16)), "", "its pixels are 1 x int16, but have to be"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_what_cannot_be_read_is_refused_with_a_sentence(data: bytes, format: str, says: str) -> None:
     with pytest.raises(BadImage, match=says):

@@ -212,6 +212,17 @@ def test_restart_forgets() -> None:
     assert measured.silence == 1.5 and math.isnan(measured.rate_in)
 
 
+def test_results_are_forgotten_without_silence() -> None:
+    recorder = Recorder()
+    for second in range(8):
+        recorder.published(second, 3.0)
+        recorder.forget_results(second + 0.5)
+    recorder.published(8, 0.1)
+    measured = recorder.measured(9.0, {})
+    assert measured.latency_p99 == 0.1
+    assert recorder.silence(9.0) == 9.0, "no frame has come since the beginning"
+
+
 def test_results_are_waited_for_only_while_somebody_wants_them() -> None:
     recorder = Recorder()
     for second in range(60):

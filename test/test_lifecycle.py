@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -177,7 +179,7 @@ def test_weights_that_vanish_between_cleanup_and_configure(
         ({"device": "tpu"}, "device is 'tpu', but has to be auto, cpu, cuda or cuda:N", "device"),
         ({"precision": "fp16", "device": "cpu"}, "the CPU has no fp16 arithmetic", "precision"),
         ({"image_topics": "[/a/x, /a/y]"}, "2 of these would publish to /a/segmentation/mask", "image_topics"),
-        ({"image_topics": "['a b']"}, "parameter image_topics has 'a b', which is no topic name", "image_topics"),
+        ({"image_topics": "['a b']"}, "parameter image_topics has 'a b', which is not a topic name", "image_topics"),
         ({"class_filter": "[road, cra]"}, r"no class 'cra' \(did you mean 'car'\?\)", "class_filter"),
         ({"class_colors": "[road=red]"}, "'road=red' has to be a class and its colour", "class_colors"),
     ],
@@ -212,3 +214,39 @@ def test_what_cannot_be_configured_can_be_mended(
         peer.exchange(peer.publisher("/camera/image_raw"), frame(), MASK)
         assert node.stop() == 0
         assert "Traceback" not in node.text
+
+
+def test_parameters_are_neither_deleted_nor_refused_for_being_what_they_are(
+    weights: Path, tmp_path: Path, peer_and_domain: tuple[Peer, int]
+) -> None:
+    peer, domain = peer_and_domain
+    with start(tmp_path / "node.log", domain, weights, class_filter="[road]") as node:
+        node.wait_until_ready()
+        assert peer.set_parameter(NODE, "class_filter", None) == (
+            False,
+            "parameter class_filter cannot be deleted: set it, to [''], say",
+        )
+        assert peer.set_parameter(NODE, "class_filter", ["car"]) == (True, "")
+        assert peer.set_parameter(NODE, "backbone", "xception_b") == (True, "")
+        assert not peer.set_parameter(NODE, "backbone", "xception_a")[0]
+        assert node.stop() == 0
+
+
+def test_topics_that_are_remapped_again_are_refused(tmp_path: Path, weights: Path) -> None:
+    swapped = ["-r", "/left/image_raw:=/right/image_raw", "-r", "/right/image_raw:=/left/image_raw"]
+    parameters = {"weights": weights, "backbone": "xception_b", "image_topics": "[/left/image_raw]"}
+    with NodeProcess(next_domain(), tmp_path / "node.log", *swapped, **parameters) as node:
+        node.wait_for_log(r"'/left/image_raw', which is remapped to /right/image_raw and that one to /left/image_raw")
+        assert node.stop() == 0
+
+
+def test_a_preparation_that_is_interrupted_does_not_hold_up_the_end(tmp_path: Path, weights: Path) -> None:
+    pytest.importorskip("openvino")
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(next_domain()), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    parameters = {"weights": weights, "backbone": "xception_b", "engine": "openvino"}
+    with NodeProcess(0, tmp_path / "node.log", environment=environment, **parameters) as node:
+        node.wait_for_log("preparing the network for openvino")
+        begun = time.monotonic()
+        assert node.stop() == 0
+        assert time.monotonic() - begun < 5
+        node.wait_for_log("cannot configure: the network was not prepared to its end")

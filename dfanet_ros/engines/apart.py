@@ -12,10 +12,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 NICENESS = 10  # a tenth of what others get of a core that all want; at 19, a busy machine would never be done
+
+_running: set[subprocess.Popen[bytes]] = set()
+_interrupted = Event()
 
 
 def apart(make: Callable[..., bytes], *arguments: Any) -> bytes:
@@ -26,7 +29,7 @@ def apart(make: Callable[..., bytes], *arguments: Any) -> bytes:
         arguments: that can be pickled.
 
     Raises:
-        ValueError: the process was killed; the sentence says so.
+        ValueError: the process was killed, by `interrupt` or others; the sentence says so.
     """
     path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
     try:
@@ -41,11 +44,17 @@ def apart(make: Callable[..., bytes], *arguments: Any) -> bytes:
     except OSError:  # processes are not allowed, or there is no memory for one
         return make(*arguments)
     assert process.stdin is not None and process.stdout is not None
+    _running.add(process)
+    if _interrupted.is_set():
+        process.kill()
     with suppress(BrokenPipeError), process:  # a broken pipe: it has ended, see below
         pickle.dump((make, arguments), process.stdin)
         process.stdin.flush()  # not closed: at its end the process ends, too
         answer = process.stdout.read()
         process.wait()  # while its standard input is open
+    _running.discard(process)
+    if _interrupted.is_set():
+        raise ValueError("the network was not prepared to its end, for this process was interrupted")
     if process.returncode < 0:
         raise ValueError(
             f"the process that prepares the network was killed by signal {-process.returncode}: if it was by the "
@@ -57,6 +66,13 @@ def apart(make: Callable[..., bytes], *arguments: Any) -> bytes:
     if error is not None:
         raise error
     return bytes(made)
+
+
+def interrupt() -> None:
+    """This process ends: what is computed apart is not waited for, now and from now on; `apart` raises ValueError."""
+    _interrupted.set()
+    for process in tuple(_running):
+        process.kill()
 
 
 def _main() -> None:

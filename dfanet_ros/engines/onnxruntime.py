@@ -17,8 +17,10 @@ def objection(device: torch.device, precision: str) -> str:
     """Why this engine cannot be used; empty if it can."""
     if absent := missing("onnxruntime", *NEEDED):
         return absent
-    import onnxruntime
-
+    try:
+        import onnxruntime
+    except Exception as error:  # it was built for another NumPy, say
+        return f"it cannot be imported ({error})"
     if PROVIDERS[device.type] not in onnxruntime.get_available_providers():
         return f"the one that is installed is not built for {device.type} (pip install onnxruntime-gpu)"
     if precision not in PRECISIONS[device.type]:

@@ -32,7 +32,11 @@ def objection(device: torch.device, precision: str) -> str:
         return absent
     if precision not in PRECISIONS:
         return f"it computes in {' or '.join(PRECISIONS)}, not in {precision}"
-    if precision == "bf16" and "BF16" not in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    try:
+        openvino = _openvino()
+    except Exception as error:  # it was built for another NumPy, say
+        return f"it cannot be imported ({error})"
+    if precision == "bf16" and "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return "this CPU has no bf16 arithmetic: use fp32"
     return ""
 
