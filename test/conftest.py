@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from dfanet_ros.network.base import Network
 
 # Both sides of every test over DDS, before a participant is made: see "Large images" in the README.
 os.environ[transports.VARIABLE] = transports.LARGE_DATA
+# A shell starts its background jobs with Ctrl-C ignored, and what the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SKIPS_WITHOUT_ROS = re.compile(r'^pytest\.importorskip\("(rclpy|\w+_msgs)"', re.MULTILINE)
 
