@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from typing import Any
 
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -29,6 +30,20 @@ LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability
 OVERRIDES = QoSOverridingOptions.with_default_policies()
 
 
+class Seldom(MutuallyExclusiveCallbackGroup):
+    """The publishers' events: rclpy warns of subscribers with another QoS or type.
+
+    There are some twenty of them a camera, and rclpy looks at each twice for each message, which takes half a
+    millisecond. So they are looked at only while this is `open`.
+    """
+
+    open = True
+
+    def can_execute(self, entity: Any) -> bool:
+        """Whether it may be executed now."""
+        return self.open and super().can_execute(entity)
+
+
 class Outputs:
     """Publishes results under a namespace: what somebody subscribes to, with the header of the image it belongs to.
 
@@ -36,12 +51,14 @@ class Outputs:
         node: that the publishers belong to.
         namespace: e.g. `/camera/segmentation`.
         qos: of masks, colour masks, overlays and confidences.
+        events: of the publishers.
     """
 
-    def __init__(self, node: Node, namespace: str, qos: QoSProfile) -> None:
+    def __init__(self, node: Node, namespace: str, qos: QoSProfile, events: Seldom) -> None:
         self._node = node
         self._namespace = namespace
         self._qos = qos
+        self._events = events
         self._raw: dict[str, Publisher[Image]] = {}
         self._compressed: dict[str, Publisher[CompressedImage]] = {}
         self._camera_info = self._publisher(CameraInfo, "camera_info", qos)
@@ -115,4 +132,6 @@ class Outputs:
 
     def _publisher(self, kind: type[Any], name: str, qos: QoSProfile) -> Publisher[Any]:
         overrides = None if qos is LATCHED else OVERRIDES
-        return self._node.create_publisher(kind, f"{self._namespace}/{name}", qos, qos_overriding_options=overrides)
+        return self._node.create_publisher(
+            kind, f"{self._namespace}/{name}", qos, callback_group=self._events, qos_overriding_options=overrides
+        )

@@ -34,7 +34,7 @@ from dfanet_ros.interruption import taking_down
 from dfanet_ros.label_set import LabelSet
 from dfanet_ros.newest import Newest
 from dfanet_ros.node_help import answer_help
-from dfanet_ros.outputs import Outputs
+from dfanet_ros.outputs import Outputs, Seldom
 from dfanet_ros.parameters import PARAMETERS
 from dfanet_ros.running import declared, interruption, made, receiving
 from dfanet_ros.segmenter import Segmentation, Segmenter, find_weights, load_segmenter
@@ -76,6 +76,7 @@ class SegmentationNode(LifecycleNode):
         self._publisher = ThreadPoolExecutor(1, "publisher", torch.set_num_threads, (1,))
         self._publishing: Future[None] | None = None  # the batch before the one that is segmented
         self._failed = Lock()
+        self._events = Seldom()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._diagnosed = self.get_clock().now()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -159,6 +160,7 @@ class SegmentationNode(LifecycleNode):
                 self,
                 output_namespace(topic),
                 QoSProfile(depth=1, reliability=RELIABILITY[values["output_reliability"]]),
+                self._events,
             )
             qos = QoSProfile(depth=1, reliability=RELIABILITY[values["image_reliability"]])
             on_image = partial(self._on_image, number)
@@ -269,6 +271,7 @@ class SegmentationNode(LifecycleNode):
     # Images
 
     def _on_image(self, number: int, message: AnyImage) -> None:
+        self._events.open = False  # until the diagnostics, once a second, open it
         if self._newest.put(number, message):
             self.cameras[number].counters.superseded += 1
         self._worker.submit(self._segment_newest)
@@ -328,6 +331,7 @@ class SegmentationNode(LifecycleNode):
                 self.get_logger().warning(camera.describe_silence())
 
     def _publish_diagnostics(self) -> None:
+        self._events.open = True
         now = self.get_clock().now()
         name, host, values = self.get_fully_qualified_name().lstrip("/"), gethostname(), self.values
         thresholds = Thresholds(**{field.name: values[field.name] for field in fields(Thresholds)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 from brightness import blocks, save_brightness_weights
 from conftest import even_classes, info_of, lively_network
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import ReliabilityPolicy, qos_profile_sensor_data
 from ros_harness import NodeProcess, Peer, next_domain
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -282,6 +283,26 @@ def test_newest_frame_wins_and_every_frame_is_accounted_for(weights: Path, tmp_p
     assert counters["superseded"] > 0
     assert counters["refused"] == counters["failed"] == 0
     assert counters["received"] == counters["unwanted"] + counters["superseded"] + counters["published"]
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_subscriber_that_the_results_do_not_fit_is_said(weights: Path, tmp_path: Path, busy: bool) -> None:
+    domain = next_domain()
+    with (
+        start(tmp_path / "node.log", domain, weights, output_reliability="best_effort") as node,
+        Peer(domain) as peer,
+    ):
+        node.wait_until_ready()
+        if busy:
+            image = encoded(blocks(*SIZE, seed=0)[0], "rgb8")
+            publisher = peer.publisher("/camera/image_raw")
+            peer.subscribe("/camera/segmentation/overlay", qos=qos_profile_sensor_data)
+            peer.exchange(publisher, image, "/camera/segmentation/overlay")
+            peer.node.create_timer(0.05, lambda: publisher.publish(image))
+        peer.subscribe("/camera/segmentation/mask")
+        said = r"/camera/segmentation/mask.*incompatible QoS.*RELIABILITY"
+        assert peer.spin_until(lambda: re.search(said, node.text), 20)
+        assert node.stop() == 0
 
 
 def test_namespace_and_remaps_apply(weights: Path, tmp_path: Path) -> None:
