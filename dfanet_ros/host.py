@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -22,10 +23,11 @@ from dfanet_ros.style import Style
 from dfanet_ros.upsampling import upsampled_argmax, upsampled_confidence
 
 
+@dataclass(frozen=True, eq=False)
 class HostSegmentation:
     """The result for one frame; what is asked for is computed then, label map and colours only once.
 
-    Args:
+    Attributes:
         ids: class ids at the frame's size, (H, W) uint8.
         logits: coarse ones of the network, (classes, h, w) float32; kept for the confidence.
         logits_stride: of the network.
@@ -34,61 +36,49 @@ class HostSegmentation:
         style: to be shown in.
     """
 
-    def __init__(
-        self,
-        ids: NDArray[np.uint8],
-        logits: Tensor,
-        logits_stride: int,
-        input_size: tuple[int, int],
-        frame: Frame,
-        style: Style,
-    ) -> None:
-        self._ids = ids
-        self._logits = logits
-        self._logits_stride = logits_stride
-        self._input_size = input_size
-        self._frame = frame
-        self._style = style
+    ids: NDArray[np.uint8]
+    logits: Tensor
+    logits_stride: int
+    input_size: tuple[int, int]
+    frame: Frame
+    style: Style
 
     def styled(self, style: Style) -> HostSegmentation:
         """The same result in another style."""
-        return HostSegmentation(self._ids, self._logits, self._logits_stride, self._input_size, self._frame, style)
+        return replace(self, style=style)
 
     @cached_property
     def label_map(self) -> NDArray[np.uint8]:
-        """Class ids, (H, W) uint8; 255 where the class is not shown."""
-        if self._style.shows_all:
-            return self._ids
-        return cv2.LUT(self._ids, self._style.kept_ids).astype(np.uint8, copy=False)
+        """See `dfanet_ros.segmenter.Segmentation`."""
+        if self.style.shows_all:
+            return self.ids
+        return cv2.LUT(self.ids, self.style.kept_ids).astype(np.uint8, copy=False)
 
     def color_mask(self) -> NDArray[np.uint8]:
-        """The classes in their colours, RGB (H, W, 3) uint8; black where the label map is 255."""
+        """See `dfanet_ros.segmenter.Segmentation`."""
         return self._colors
 
     def overlay(self, opacity: float) -> NDArray[np.uint8]:
-        """The frame under its colour mask, RGB (H, W, 3) uint8; opacity 0 is the frame, 1 the mask.
-
-        Where the label map is 255, the frame is seen as it is.
-        """
-        image = self._frame.rgb()
+        """See `dfanet_ros.segmenter.Segmentation`."""
+        image = self.frame.rgb()
         blended = blend(image, self._colors, opacity)
         if self._unlabelled is not None:
             cv2.copyTo(image, self._unlabelled, blended)
         return blended
 
     def confidence(self) -> NDArray[np.uint8]:
-        """255 times the probability of each pixel's class, (H, W) uint8; 0 where the label map is 255.
+        """See `dfanet_ros.segmenter.Segmentation`.
 
-        See `upsampled_confidence`; from the network's input it is brought to the frame's size bilinearly.
+        By `upsampled_confidence`; from the network's input it is brought to the frame's size bilinearly.
         """
-        height, width = self._input_size
-        enlarged = upsampled_confidence(self._logits, self._logits_stride)
-        confidence = resize_confidence(enlarged[:height, :width], self._frame.size)
+        height, width = self.input_size
+        enlarged = upsampled_confidence(self.logits, self.logits_stride)
+        confidence = resize_confidence(enlarged[:height, :width], self.frame.size)
         return confidence if self._unlabelled is None else confidence * (1 - self._unlabelled)
 
     @cached_property
     def _colors(self) -> NDArray[np.uint8]:
-        return paint(self._ids, self._style.colors)
+        return paint(self.ids, self.style.colors)
 
     @cached_property
     def _unlabelled(self) -> NDArray[np.uint8] | None:
