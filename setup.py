@@ -37,13 +37,9 @@ setup(
     # of each requirement, and apt's python3-opencv has none. package.xml and requirements/ name them.
     install_requires=["numpy", "safetensors", "torch"],
     extras_require={
-        "bags": ["jinja2", "matplotlib", "mcap", "rosbags", "tqdm"],
-        "demo": ["rosbags", "tqdm"],
-        "live": ["aiohttp"],
         # Engines that `engine:=auto` takes where they are installed.
         "onnxruntime": ["onnx", "onnxruntime", "onnxscript"],
         "openvino": ["openvino"],
-        "report": ["jinja2", "matplotlib"],
         "test": ["hypothesis", "pytest", "pytest-timeout", "pyyaml", "tqdm"],
     },
 )
