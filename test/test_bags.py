@@ -18,6 +18,7 @@ pytest.importorskip("mcap", reason="mcap is not installed")
 
 from bag_files import KINDS, STRING, image, storage_file, text, write_bag
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
+from ruamel.yaml import YAML
 
 from dfanet_ros.bags import BagError
 from dfanet_ros.bags.images import IMAGE, header_of, image_bytes, read_frames, stamp_of
@@ -56,6 +57,15 @@ def test_all_messages_come_in_order(storage: StoragePlugin, mode: CompressionMod
             assert [*reader.messages([])] == []
             assert reader.decoded("/a", written[0][2]).data.startswith("0 ")
             assert reader.problem == ""
+
+
+def test_metadata_are_those_that_humble_reads_too(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag", TOPICS):
+        pass
+    content = YAML(typ="safe").load(tmp_path / "bag/metadata.yaml")["rosbag2_bagfile_information"]
+    assert content["version"] < 9
+    qualities = [topic["topic_metadata"]["offered_qos_profiles"] for topic in content["topics_with_message_count"]]
+    assert qualities == ["", ""], "Humble takes nothing but a text"
 
 
 contents = st.lists(st.tuples(st.sampled_from(["/a", "/b"]), st.integers(0, 2**40), st.text(max_size=9)), max_size=9)

@@ -31,8 +31,8 @@ class BagWriter:
                     f"topic {topic} is to be of type {kind}, which is none of the types that come with ROS 2"
                 )
         _remove_bag(path)
-        # Version 9 of the format is that of Jazzy and Kilted.
-        self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
+        # Version 8 has the topics' QoS as a text, which every later ROS 2 reads; 9 has a list, which Humble refuses.
+        self._writer = Writer(path, version=8, storage_plugin=StoragePlugin.MCAP)
         if compress:
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._topics = topics
