@@ -29,6 +29,7 @@ from dfanet_ros.bags import from_images
 from dfanet_ros.bags.images import IMAGE, read_frames
 from dfanet_ros.bags.reader import BagReader
 from dfanet_ros.evaluate_bag.command import run
+from dfanet_ros.evaluate_bag.labels import FolderLabels
 from dfanet_ros.frame import Frame
 from dfanet_ros.image_files import ImageFolder
 from dfanet_ros.label_set import CAMVID
@@ -126,6 +127,16 @@ def process(*arguments: object) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+# The labels
+
+
+def test_labels_of_a_folder_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for number in range(11):
+        cv2.imwrite(str(tmp_path / f"road_{number}.png"), np.full((2, 3), number, np.uint8))
+    labels = FolderLabels(tmp_path, frames=11)
+    assert [int(labels.of(number, stamp=7)[0, 0]) for number in range(11)] == [*range(11)]
 
 
 # The command

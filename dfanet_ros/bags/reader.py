@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from rosbags.typesys.store import Typestore
 from dfanet_ros.bags import BagError
 from dfanet_ros.bags.cut_database import CutDatabase
 from dfanet_ros.bags.storage import Message, Storage, WholeStorage, plain, unpack
+from dfanet_ros.numbered import by_number
 
 SUFFIXES = (".mcap", ".db3")
 PACKED = ".zstd"
@@ -109,7 +109,7 @@ class BagReader:
         if not path.exists():
             raise BagError(f"there is no bag {path}")
         if path.is_dir():
-            files = sorted(filter(_is_storage, path.iterdir()), key=_by_number)
+            files = sorted(filter(_is_storage, path.iterdir()), key=by_number)
         else:
             files = [path] if _is_storage(path) else []
         if not files:
@@ -166,8 +166,3 @@ def typestore() -> Typestore:
 
 def _is_storage(path: Path) -> bool:
     return path.name.removesuffix(PACKED).endswith(SUFFIXES) and path.is_file()
-
-
-def _by_number(path: Path) -> list[tuple[int, str]]:
-    """Sorts bag_10.mcap after bag_9.mcap."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]

@@ -17,6 +17,7 @@ from dfanet_ros.bags.storage import Message
 from dfanet_ros.evaluate_bag.problems import Problems
 from dfanet_ros.image_files import ImageFileError, read_label
 from dfanet_ros.image_messages import BadImage, frame_from_message
+from dfanet_ros.numbered import by_number
 
 Ids = NDArray[np.uint8]  # (H, W)
 
@@ -81,7 +82,8 @@ class FolderLabels:
     """PNGs of ids in a folder.
 
     Where all names are stamps in nanoseconds (whole numbers of at least ten digits), each is the label of the frame
-    with that stamp. Else they are the labels of all frames, in the order of their names.
+    with that stamp. Else they are the labels of all frames, in the order of the numbers in their
+    names.
 
     Args:
         folder: that they are in.
@@ -94,7 +96,7 @@ class FolderLabels:
     def __init__(self, folder: Path, frames: int) -> None:
         if not folder.is_dir():
             raise ImageFileError(f"there is no folder {folder}")
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png")
+        paths = sorted((path for path in folder.iterdir() if path.suffix.lower() == ".png"), key=by_number)
         if not paths:
             raise ImageFileError(f"there are no labels (.png) in {folder}")
         self.count = len(paths)
