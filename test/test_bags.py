@@ -183,7 +183,7 @@ def test_a_bag_with_a_hole(storage: StoragePlugin, tmp_path: Path) -> None:
         read = [*reader.messages()]
         # SQLite has no checksums: what was overwritten inside of a message is not noticed.
         assert 1 < len(read) < COUNT and read[:-1] == written[: len(read) - 1]
-        assert f"it is damaged after {len(read)} messages" in reader.problem
+        assert f"{file.name} is damaged after {len(read)} messages" in reader.problem
     (bag / "metadata.yaml").unlink()
     file.write_bytes(data[: len(data) - 100])
     with BagReader(bag) as reader:
@@ -241,10 +241,10 @@ def test_an_empty_bag(compress: bool, tmp_path: Path) -> None:
         ("none", "there is no bag {path}"),
         ("folder", "{path} is not a bag: that is a folder with .mcap or .db3 files in it, or one of these files"),
         ("text.txt", "{path} is not a bag: that is a folder"),
-        ("text.mcap", "nothing of the bag {path} can be read: text.mcap is cut off or damaged (File magic is invalid)"),
-        ("text.db3", "nothing of the bag {path} can be read: text.db3 is cut off or damaged ("),
+        ("text.mcap", "nothing of the bag {path} can be read: text.mcap is cut off or damaged (not a valid MCAP file"),
+        ("text.db3", "nothing of the bag {path} can be read: text.db3 cannot be read (file is not a database)"),
         ("empty.mcap", "nothing of the bag {path} can be read: empty.mcap is cut off or damaged ("),
-        ("empty.db3", "nothing of the bag {path} can be read: empty.db3 is cut off or damaged ("),
+        ("empty.db3", "nothing of the bag {path} can be read: empty.db3 cannot be read (no such table: topics)"),
     ],
 )
 def test_what_is_no_bag_is_refused(name: str, says: str, tmp_path: Path) -> None:
