@@ -40,7 +40,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "label_topic",
         default_value="/camera/label",
-        description="Their labels: ids (mono8, 255 is unlabelled) with exactly the images' stamps.",
+        description="Their labels: ids (mono8 or 8UC1, 255 is unlabelled) with exactly the images' stamps.",
     ),
     DeclareLaunchArgument("rate", default_value="1.0", description="Play the bag so many times as fast."),
     DeclareLaunchArgument(

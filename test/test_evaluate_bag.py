@@ -279,7 +279,7 @@ def test_frames_and_labels_that_cannot_be_read_are_named(
     frames: list[bytes | memoryview] = [image(pixels, k) for k in range(6)]
     frames[1] = b"no image"
     frames[2] = image(pixels, 2, encoding="hexachrome8")
-    labels: list[bytes | memoryview] = [image(right, k, "mono8") for k in range(6)]
+    labels: list[bytes | memoryview] = [image(right, k, "8UC1" if k == 0 else "mono8") for k in range(6)]
     labels[3] = image(right[1:], 3, "mono8")
     labels[4] = image(np.full((64, 96), 77, np.uint8), 4, "mono8")
     labels[5] = image(pixels, 5)
@@ -294,9 +294,9 @@ def test_frames_and_labels_that_cannot_be_read_are_named(
     assert unread.startswith(f"2 frames could not be used: frame 1: 8 bytes on {CAMERA} are no {IMAGE}")
     assert "frame 2 (stamp 0.000000002): encoding 'hexachrome8' is not one of rgb8" in unread
     assert unusable == (
-        "3 labels could not be used: label 5: encoding 'rgb8' has to be mono8, for labels are ids; that of frame 3 "
-        "(stamp 0.000000003): the label is (63, 96) but the prediction (64, 96): they must be one size; that of "
-        "frame 4 (stamp 0.000000004): the label has id 77, but the classes are 0..10"
+        "3 labels could not be used: label 5: encoding 'rgb8' has to be mono8 or 8UC1, for these are ids; that of "
+        "frame 3 (stamp 0.000000003): the label is (63, 96) but the prediction (64, 96): they must be one size; that "
+        "of frame 4 (stamp 0.000000004): the label has id 77, but the classes are 0..10"
     )
     assert left == "2 of 5 labels belong to no frame"
     noted = capsys.readouterr().err

@@ -98,7 +98,7 @@ def test_measures_are_those_of_the_frames(bench: Bench) -> None:
         expected.update(truth, mask)
         stamp, parts = next(STAMPS), [(MASK, mask), (LABEL, truth)]
         for topic, pixels in parts if number % 2 else reversed(parts):
-            bench.publish(topic, stamp, pixels)
+            bench.publish(topic, stamp, pixels, "8UC1" if topic == LABEL else "mono8")
     metrics = bench.metrics(frames=4)
     assert metrics["confusion"] == expected.counts.tolist()
     assert metrics["miou"] == pytest.approx(expected.miou())

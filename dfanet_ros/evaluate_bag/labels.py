@@ -16,7 +16,7 @@ from dfanet_ros.bags.reader import BagReader
 from dfanet_ros.bags.storage import Message
 from dfanet_ros.evaluate_bag.problems import Problems
 from dfanet_ros.image_files import ImageFileError, read_label
-from dfanet_ros.image_messages import BadImage, frame_from_message
+from dfanet_ros.image_messages import BadImage, ids_from_message
 from dfanet_ros.numbered import by_number
 
 Ids = NDArray[np.uint8]  # (H, W)
@@ -44,7 +44,7 @@ class Labels(Protocol):
 
 
 class TopicLabels:
-    """Labels of a topic (mono8), each for the frame of the same stamp.
+    """Labels of a topic (mono8 or 8UC1), each for the frame of the same stamp.
 
     They are read beforehand and kept compressed, as they may come before or long after their frames.
 
@@ -61,9 +61,7 @@ class TopicLabels:
         for number, (_, _, data) in enumerate(messages):
             try:
                 message = bag.decoded(topic, data)
-                if message.encoding != "mono8":
-                    raise BadImage(f"encoding '{message.encoding}' has to be mono8, for labels are ids")
-                ids = frame_from_message(message).pixels[:, :, 0]
+                ids = ids_from_message(message)
             except (BagError, BadImage) as error:
                 unusable.add(f"label {number}", str(error))
             else:

@@ -31,7 +31,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     labels.add_argument(
         "--label-topic",
         metavar="TOPIC",
-        help="mono8 images of class ids, 255 unlabelled, each with the stamp of its frame",
+        help="mono8 or 8UC1 images of class ids, 255 unlabelled, each with the stamp of its frame",
     )
     labels.add_argument(
         "--labels",
