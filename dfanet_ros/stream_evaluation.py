@@ -152,9 +152,6 @@ class Waiting:
     def __contains__(self, stamp: int) -> bool:
         return stamp in self._ids
 
-    def __len__(self) -> int:
-        return len(self._ids)
-
 
 def labels_from_json(text: str) -> LabelSet:
     """The classes that `LabelSet.to_json` wrote.

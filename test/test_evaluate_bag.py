@@ -295,8 +295,8 @@ def test_frames_and_labels_that_cannot_be_read_are_named(
     assert "frame 2 (stamp 0.000000002): encoding 'hexachrome8' is not one of rgb8" in unread
     assert unusable == (
         "3 labels could not be used: label 5: encoding 'rgb8' has to be mono8 or 8UC1, for these are ids; that of "
-        "frame 3 (stamp 0.000000003): the label is (63, 96) but the prediction (64, 96): they must be one size; that "
-        "of frame 4 (stamp 0.000000004): the label has id 77, but the classes are 0..10"
+        "frame 3 (stamp 0.000000003): the label is (63, 96) but the prediction (64, 96): they must have the same "
+        "size; that of frame 4 (stamp 0.000000004): the label has id 77, but the classes are 0..10"
     )
     assert left == "2 of 5 labels belong to no frame"
     noted = capsys.readouterr().err
