@@ -139,6 +139,20 @@ def test_labels_of_a_folder_are_in_the_order_of_their_numbers(tmp_path: Path) ->
     assert [int(labels.of(number, stamp=7)[0, 0]) for number in range(11)] == [*range(11)]
 
 
+def test_labels_of_one_stamp_that_differ_are_not_used(weights: Path, tmp_path: Path) -> None:
+    """Drivers that leave stamps alone give 0 to all. Frame 3 and its label, which comes twice, are right."""
+    frames = [image(np.full((64, 96, 3), LEVELS[k], np.uint8), 3 * (k == 3)) for k in range(4)]
+    labels = [image(np.full((64, 96), k, np.uint8), 3 * (k == 3), "mono8") for k in (0, 1, 2, 3, 3)]
+    everything = [(CAMERA, k, data) for k, data in enumerate(frames)]
+    everything += [(LABEL, k, data) for k, data in enumerate(labels)]
+    bag = write_bag(tmp_path / "bag", {CAMERA: IMAGE, LABEL: IMAGE}, everything)
+    numbers = run_on(bag, weights, tmp_path / "out", "--label-topic", LABEL)
+    assert (numbers["frames_segmented"], numbers["frames_labelled"], numbers["miou"]) == (4, 1, 100)
+    why = "several labels have this stamp, and they differ: which one is the frame's is not known"
+    unusable = "; ".join(f"that of frame {k} (stamp 0.000000000): {why}" for k in range(3))
+    assert numbers["remarks"] == [f"3 labels could not be used: {unusable}"]
+
+
 # The command
 
 

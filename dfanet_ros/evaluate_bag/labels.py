@@ -39,14 +39,15 @@ class Labels(Protocol):
         """The ids of the frame with this number (from 0) and stamp (ns), 255 where unlabelled; None if it has none.
 
         Raises:
-            ValueError: it has one that cannot be read.
+            ValueError: it has one that cannot be used.
         """
 
 
 class TopicLabels:
     """Labels of a topic (mono8 or 8UC1), each for the frame of the same stamp.
 
-    They are read beforehand and kept compressed, as they may come before or long after their frames.
+    They are read beforehand and kept compressed, as they may come before or long after their frames. Labels that differ
+    but have the same stamp are of no use: which of them is a frame's is not known.
 
     Args:
         bag: that they are in.
@@ -57,7 +58,8 @@ class TopicLabels:
 
     def __init__(self, bag: BagReader, topic: str, messages: Iterable[Message], unusable: Problems) -> None:
         self.origin = f"topic {topic}"
-        self._labels: dict[int, tuple[tuple[int, int], bytes]] = {}  # size and compressed ids by stamp
+        self._labels: dict[int, tuple[tuple[int, ...], bytes]] = {}  # size and compressed ids by stamp
+        self._ambiguous: set[int] = set()  # stamps
         for number, (_, _, data) in enumerate(messages):
             try:
                 message = bag.decoded(topic, data)
@@ -65,13 +67,18 @@ class TopicLabels:
             except (BagError, BadImage) as error:
                 unusable.add(f"label {number}", str(error))
             else:
-                self._labels[stamp_of(message.header)] = ids.shape, zlib.compress(ids.tobytes(), 1)
+                label = ids.shape, zlib.compress(ids.tobytes(), 1)
+                stamp = stamp_of(message.header)
+                if self._labels.setdefault(stamp, label) != label:
+                    self._ambiguous.add(stamp)
         self.count = len(self._labels)
 
     def of(self, number: int, stamp: int) -> Ids | None:
         """See `Labels`."""
         if stamp not in self._labels:
             return None
+        if stamp in self._ambiguous:
+            raise ValueError("several labels have this stamp, and they differ: which one is the frame's is not known")
         size, packed = self._labels[stamp]
         return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(size)
 
