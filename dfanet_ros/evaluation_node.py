@@ -68,6 +68,11 @@ class EvaluationNode(Node):
         masks, labels = (self._resolved(name) for name in ("mask_topic", "label_topic"))
         if masks == labels:
             raise ValueError(f"parameters mask_topic and label_topic are both {masks}: they have to differ")
+        if self._out is not None:
+            try:
+                write_json(self._out, self.evaluation.values())  # now, for at the end all would be lost
+            except OSError as error:
+                raise ValueError(f"parameter out is '{self._out}', which cannot be written: {error}") from error
         self._topics = f"{masks} against {labels}"
         self.create_subscription(Image, masks, partial(self._receive, self.evaluation.add_mask, masks), qos)
         self.create_subscription(Image, labels, partial(self._receive, self.evaluation.add_truth, labels), qos)
