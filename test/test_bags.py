@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import subprocess
 import sys
@@ -294,6 +295,23 @@ def test_nothing_but_a_bag_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(BagError, match="is in the way"):
         BagWriter(path, TOPICS)
     assert (path / "bag_0.mcap").exists()
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, before[1]))  # files may not grow larger
+    try:
+        with (
+            pytest.raises(OSError, match=rf"File too large: '{tmp_path}/bag'"),
+            BagWriter(tmp_path / "bag", TOPICS) as bag,
+        ):
+            for message in messages():
+                bag.write(*message)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with BagReader(tmp_path / "bag") as reader:
+        read = [*reader.messages()]
+    assert 0 < len(read) < COUNT and read == messages()[: len(read)]
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -28,6 +29,8 @@ from test_report import Parsed
 from dfanet_ros.bags import from_images
 from dfanet_ros.bags.images import IMAGE, read_frames
 from dfanet_ros.bags.reader import BagReader
+from dfanet_ros.bags.writer import BagWriter
+from dfanet_ros.evaluate_bag import command
 from dfanet_ros.evaluate_bag.command import run
 from dfanet_ros.evaluate_bag.labels import FolderLabels
 from dfanet_ros.frame import Frame
@@ -428,6 +431,48 @@ def test_interrupted_what_was_done_is_whole(number: signal.Signals, long_bag: Pa
     assert stdout.splitlines()[-1] == f"mIoU: {numbers['miou']:.2f}"
     for topic in (MASK, COLOR_MASK, OVERLAY):
         assert [at for at, _ in messages(tmp_path / "segmented", topic)] == [*range(done)]
+
+
+# A full disk
+
+
+def test_full_disk_leaves_a_report_of_what_was_done(
+    bag: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room, write = [7], BagWriter.write  # messages: two frames' masks, colours and overlays, and a mask
+
+    def fill(self: BagWriter, *message: Any) -> None:
+        room[0] -= 1
+        if room[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "segmented"))
+        write(self, *message)
+
+    monkeypatch.setattr(BagWriter, "write", fill)
+    numbers = run_on(bag, weights, tmp_path, "--label-topic", LABEL, code=1)
+    assert (numbers["frames_segmented"], numbers["frames_labelled"]) == (3, 3)
+    remark = f"ended after 3 frames of {COUNT}: [Errno 28] No space left on device: '{tmp_path}/segmented'"
+    assert numbers["remarks"] == [remark]
+    said = capsys.readouterr()
+    assert f"note: {remark}\n" in said.err and said.out.splitlines()[-1].startswith("mIoU: ")
+    assert "What went wrong" in (tmp_path / "report.html").read_text()
+    assert len(messages(tmp_path / "segmented", MASK)) == 3
+
+
+def test_an_earlier_report_is_not_left_beside_a_run_that_failed(
+    bag: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("report.html", "metrics.json"):
+        (tmp_path / name).write_text("of an earlier run")
+    wrong = [bag, "--label-topic", LABEL, "--out", tmp_path]
+    assert refusal(*wrong, "--weights", "/none.safetensors").startswith("error: cannot load the weights")
+    assert (tmp_path / "report.html").exists(), "nothing was done yet"
+
+    def crash(*_: object) -> None:
+        raise ValueError("crashed")
+
+    monkeypatch.setattr(command, "evaluate", crash)
+    assert refusal(*wrong, "--weights", weights) == "error: crashed"
+    assert {path.name for path in tmp_path.iterdir()} == {"segmented"}
 
 
 # Real images
