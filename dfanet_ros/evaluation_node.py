@@ -19,7 +19,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float64, String
 from std_srvs.srv import Trigger
 
-from dfanet_ros.image_messages import BadImage, frame_from_message
+from dfanet_ros.image_messages import BadImage, ids_from_message
 from dfanet_ros.node_help import answer_help
 from dfanet_ros.parameters import RELIABILITIES, Parameter
 from dfanet_ros.report.measures import as_json, write_json
@@ -37,7 +37,9 @@ DESCRIPTION = (
 )
 PARAMETERS = (
     Parameter("mask_topic", "segmentation/mask", "Masks, as the segmentation node publishes them."),
-    Parameter("label_topic", "label", "Their labels: ids (mono8, 255 is unlabelled) with exactly the masks' stamps."),
+    Parameter(
+        "label_topic", "label", "Their labels: ids (mono8 or 8UC1, 255: unlabelled) with exactly the masks' stamps."
+    ),
     Parameter("reliability", "reliable", "Reliability of both subscriptions.", choices=RELIABILITIES),
     Parameter("out", "", "File that all measures are written to at the end, as JSON; empty: none."),
 )
@@ -66,6 +68,11 @@ class EvaluationNode(Node):
         masks, labels = (self._resolved(name) for name in ("mask_topic", "label_topic"))
         if masks == labels:
             raise ValueError(f"parameters mask_topic and label_topic are both {masks}: they have to differ")
+        if self._out is not None:
+            try:
+                write_json(self._out, self.evaluation.values())  # now, for at the end all would be lost
+            except OSError as error:
+                raise ValueError(f"parameter out is '{self._out}', which cannot be written: {error}") from error
         self._topics = f"{masks} against {labels}"
         self.create_subscription(Image, masks, partial(self._receive, self.evaluation.add_mask, masks), qos)
         self.create_subscription(Image, labels, partial(self._receive, self.evaluation.add_truth, labels), qos)
@@ -102,9 +109,7 @@ class EvaluationNode(Node):
 
     def _receive(self, add: Callable[[int, Ids], str], topic: str, message: Image) -> None:
         try:
-            if message.encoding != "mono8":
-                raise BadImage(f"encoding '{message.encoding}' has to be mono8, for these are ids")
-            ids = frame_from_message(message).pixels[:, :, 0]
+            ids = ids_from_message(message)
         except BadImage as error:
             with self._lock:
                 self.evaluation.unreadable += 1

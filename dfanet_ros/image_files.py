@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfanet_ros.numbered import by_number
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
@@ -38,7 +40,9 @@ def _read(path: Path, flags: int) -> NDArray[np.uint8]:
 
 
 class ImageFolder(Sequence[tuple[NDArray[np.uint8], "NDArray[np.uint8] | None"]]):
-    """Images of a folder, sorted by name, each with its label, of the same name as PNG in another folder, or None.
+    """Images of a folder, in the order of the numbers in their names.
+
+    Each is with its label, of the same name as PNG in another folder, or None.
 
     Raises:
         ImageFileError: a folder is missing, or there are no images. Reading one may raise it too.
@@ -48,7 +52,8 @@ class ImageFolder(Sequence[tuple[NDArray[np.uint8], "NDArray[np.uint8] | None"]]
         for folder in (images, labels):
             if folder is not None and not folder.is_dir():
                 raise ImageFileError(f"there is no folder {folder}")
-        self.images = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        found = (path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        self.images = sorted(found, key=by_number)
         if not self.images:
             raise ImageFileError(f"there are no images ({', '.join(IMAGE_SUFFIXES)}) in {images}")
         self.labels = [labels / f"{path.stem}.png" if labels else None for path in self.images]

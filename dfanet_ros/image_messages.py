@@ -44,6 +44,7 @@ _BYTES_PER_PIXEL = {
     **dict.fromkeys(_YUV422, 2),
 }
 ENCODINGS = tuple(_BYTES_PER_PIXEL)
+IDS = ("mono8", "8UC1")  # the encodings of class ids; the second is what cv_bridge calls a matrix without a colour
 
 
 class BadImage(ValueError):
@@ -67,18 +68,10 @@ def frame_from_message(message: ImageMessage) -> Frame:
     Raises:
         BadImage: unknown encoding, no pixels, a step too small for the width, or less data than step x height.
     """
-    height, width, step, encoding = message.height, message.width, message.step, message.encoding
+    width, encoding = message.width, message.encoding
     if encoding not in _BYTES_PER_PIXEL:
         raise BadImage(f"encoding '{encoding}' is not one of {', '.join(ENCODINGS)}")
-    if height < 1 or width < 1:
-        raise BadImage(f"the image has no pixels: its height is {height} and its width {width}")
-    depth = _BYTES_PER_PIXEL[encoding]
-    if step < width * depth:
-        raise BadImage(f"step is {step}, but a row of {width} pixels in {encoding} takes {width * depth} bytes")
-    size = len(message.data)
-    if size < step * height:
-        raise BadImage(f"there are {size} bytes of data, but {height} rows of {step} bytes take {step * height}")
-    pixels: NDArray[np.uint8] = np.ndarray((height, width, depth), np.uint8, message.data, strides=(step, depth, 1))
+    pixels = _viewed(message, _BYTES_PER_PIXEL[encoding])
     if encoding in RGB_CHANNELS:
         return Frame(pixels, encoding)
     if encoding == "mono16":
@@ -100,6 +93,17 @@ def frame_from_bayer(pixels: NDArray[np.uint8], encoding: str) -> Frame:
     if height < 2 or width < 2:
         raise BadImage(f"the image is {height} x {width}, but a Bayer pattern has at least 2 x 2 pixels")
     return Frame(_converted(pixels, BAYER[encoding]))
+
+
+def ids_from_message(message: ImageMessage) -> NDArray[np.uint8]:
+    """The class ids of a mask or label, (H, W) uint8; a view on the message's data.
+
+    Raises:
+        BadImage: an encoding that is none of `IDS`, or as `frame_from_message`.
+    """
+    if message.encoding not in IDS:
+        raise BadImage(f"encoding '{message.encoding}' has to be {' or '.join(IDS)}, for these are ids")
+    return _viewed(message, 1)[:, :, 0]
 
 
 def message_from_pixels(pixels: NDArray[np.uint8], encoding: str, header: Header) -> Image:
@@ -124,6 +128,19 @@ def mono8_from_mono16(pixels: NDArray[np.uint8], big_endian: bool) -> NDArray[np
     values = np.ascontiguousarray(pixels).view(">u2" if big_endian else "<u2").astype(np.uint16, copy=False)
     scaled = cv2.convertScaleAbs(values, alpha=255 / 65535)
     return scaled.reshape(*values.shape[:2], 1).astype(np.uint8, copy=False)
+
+
+def _viewed(message: ImageMessage, depth: int) -> NDArray[np.uint8]:
+    """The message's bytes as (H, W, depth) uint8, whatever they mean."""
+    height, width, step = message.height, message.width, message.step
+    if height < 1 or width < 1:
+        raise BadImage(f"the image has no pixels: its height is {height} and its width {width}")
+    if step < width * depth:
+        raise BadImage(f"step is {step}, but a row of {width} pixels in {message.encoding} takes {width * depth} bytes")
+    size = len(message.data)
+    if size < step * height:
+        raise BadImage(f"there are {size} bytes of data, but {height} rows of {step} bytes take {step * height}")
+    return np.ndarray((height, width, depth), np.uint8, message.data, strides=(step, depth, 1))
 
 
 def _converted(pixels: NDArray[np.uint8], code: int) -> NDArray[np.uint8]:

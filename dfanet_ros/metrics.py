@@ -45,7 +45,9 @@ class ConfusionMatrix:
             ValueError: the sizes differ, or a labelled pixel has an id that is no class.
         """
         if truth.shape != predicted.shape:
-            raise ValueError(f"the label is {truth.shape} but the prediction {predicted.shape}: they must be one size")
+            raise ValueError(
+                f"the label is {truth.shape} but the prediction {predicted.shape}: they must have the same size"
+            )
         labelled = truth != UNLABELLED
         true_ids, ids = truth[labelled].astype(np.int64), predicted[labelled].astype(np.int64)
         for what, values in (("label", true_ids), ("prediction", ids)):

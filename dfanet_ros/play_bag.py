@@ -61,6 +61,7 @@ class Player:
             for topic, kind in topics.items()
         }
         self._clock: Publisher[Clock] | None = node.create_publisher(Clock, "/clock", QOS) if clock else None
+        self._told = 0  # the latest time on /clock, in ns
 
     def wait(self, seconds: float) -> list[str]:
         """Wait until somebody subscribes to each topic, at most so long; gives those that nobody has subscribed to."""
@@ -75,6 +76,7 @@ class Player:
     def play(self, messages: Any) -> int:
         """Publish messages (topic, time in ns, bytes) until they end or we are stopped; gives how many were."""
         count, first, start = 0, 0, time.monotonic()
+        self._told = 0  # only here may the time jump back
         for topic, received, data in messages:
             if not count:
                 first = received
@@ -100,10 +102,11 @@ class Player:
         return False
 
     def _tell(self, now: int) -> None:
-        """Publish the time (ns)."""
+        """Publish the time (ns), or a later one that was told before: messages may be out of order."""
         if self._clock is not None:
+            self._told = max(self._told, now)
             message = Clock()
-            message.clock.sec, message.clock.nanosec = divmod(now, 10**9)
+            message.clock.sec, message.clock.nanosec = divmod(self._told, 10**9)
             self._clock.publish(message)
 
 
@@ -120,7 +123,7 @@ def main() -> None:
         with Interruption() as interruption:
             _play(node, arguments, lambda: interruption.requested)
             stopped = interruption.requested
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     finally:
         with taking_down():
@@ -175,7 +178,7 @@ def _type(kind: str) -> type[Any]:
     package, _, name = kind.replace("/msg/", "/").partition("/")
     try:
         return getattr(import_module(f"{package}.msg"), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError) as error:  # the last if there is no package before the name
         raise BagError(f"the message type {kind} is not installed") from error
 
 

@@ -136,7 +136,7 @@ class Scenes:
 
 
 class Folder:
-    """Images in the order of their names, with their labels if these lie beside (see `open_folder`)."""
+    """Images in the order of the numbers in their names, with their labels if these lie beside (see `open_folder`)."""
 
     rate = RATE
 

@@ -21,7 +21,8 @@ class StreamEvaluation:
     """Counts pixels of masks and labels with exactly the same stamp, in whatever order they come.
 
     What waits for its partner is forgotten, the oldest first, when it takes more than `most_bytes`. Nothing is compared
-    before the classes are known.
+    before the classes are known. Nor is what has a stamp that does not tell frames apart: 0, which a header has whose
+    stamp was never set, or one with which a label comes while another label, which differs, waits.
 
     Attributes:
         labels: the classes; None while they are not known.
@@ -45,6 +46,7 @@ class StreamEvaluation:
         self.masks = self.truths = self.compared = self.refused = self.unreadable = 0
         self._masks.clear()
         self._truths.clear()
+        self._ambiguous = {0}  # stamps
 
     def describe(self, labels: LabelSet) -> str:
         """The classes are these; what was compared before is forgotten if they were others.
@@ -67,14 +69,14 @@ class StreamEvaluation:
             Why its frame was refused; empty if it was not.
         """
         self.masks += 1
-        self._masks.put(stamp, mask)
-        return self._compare(stamp)
+        return self._add(self._masks, stamp, mask)
 
     def add_truth(self, stamp: int, truth: Ids) -> str:
         """A label has come; see `add_mask`."""
         self.truths += 1
-        self._truths.put(stamp, truth)
-        return self._compare(stamp)
+        if stamp in self._truths and not np.array_equal(self._truths.pop(stamp), truth):
+            self._ambiguous.add(stamp)
+        return self._add(self._truths, stamp, truth)
 
     @property
     def miou(self) -> float:
@@ -100,6 +102,13 @@ class StreamEvaluation:
 
     def __str__(self) -> str:
         return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in self.counts().items())
+
+    def _add(self, waiting: Waiting, stamp: int, ids: Ids) -> str:
+        """Let it wait, and compare its frame if it is complete; gives why that cannot be, if so."""
+        if stamp in self._ambiguous:
+            return f"the stamp {stamp} ns does not say which frame it is: it is 0, or several labels have it and differ"
+        waiting.put(stamp, ids)
+        return self._compare(stamp)
 
     def _compare(self, stamp: int) -> str:
         """Compare the frame of this stamp if it is complete; gives why that cannot be, if so."""
@@ -151,9 +160,6 @@ class Waiting:
 
     def __contains__(self, stamp: int) -> bool:
         return stamp in self._ids
-
-    def __len__(self) -> int:
-        return len(self._ids)
 
 
 def labels_from_json(text: str) -> LabelSet:

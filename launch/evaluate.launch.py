@@ -28,6 +28,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from dfanet_ros.parameters import RELIABILITIES
 from dfanet_ros.topics import output_namespace
 
 READY = b"; images from "  # what the segmentation node logs when it has subscribed
@@ -40,7 +41,13 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "label_topic",
         default_value="/camera/label",
-        description="Their labels: ids (mono8, 255 is unlabelled) with exactly the images' stamps.",
+        description="Their labels: ids (mono8 or 8UC1, 255 is unlabelled) with exactly the images' stamps.",
+    ),
+    DeclareLaunchArgument(
+        "label_reliability",
+        default_value="reliable",
+        description="Reliability of the subscriptions to labels and masks; best_effort if the labels were recorded so.",
+        choices=list(RELIABILITIES),
     ),
     DeclareLaunchArgument("rate", default_value="1.0", description="Speed at which the bag is played; 1: as recorded."),
     DeclareLaunchArgument(
@@ -108,6 +115,7 @@ def evaluation(context: LaunchContext) -> list[Node]:
                 {
                     "mask_topic": f"{output_namespace(given['image_topic'])}/mask",
                     "label_topic": given["label_topic"],
+                    "reliability": given["label_reliability"],
                     "out": ParameterValue(LaunchConfiguration("out"), value_type=str),
                     "use_sim_time": True,
                 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ pytest.importorskip("mcap", reason="mcap is not installed")
 
 from bag_files import KINDS, STRING, image, storage_file, text, write_bag
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
+from ruamel.yaml import YAML
 
 from dfanet_ros.bags import BagError
 from dfanet_ros.bags.images import IMAGE, header_of, image_bytes, read_frames, stamp_of
@@ -56,6 +58,15 @@ def test_all_messages_come_in_order(storage: StoragePlugin, mode: CompressionMod
             assert [*reader.messages([])] == []
             assert reader.decoded("/a", written[0][2]).data.startswith("0 ")
             assert reader.problem == ""
+
+
+def test_metadata_are_those_that_humble_reads_too(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag", TOPICS):
+        pass
+    content = YAML(typ="safe").load(tmp_path / "bag/metadata.yaml")["rosbag2_bagfile_information"]
+    assert content["version"] < 9
+    qualities = [topic["topic_metadata"]["offered_qos_profiles"] for topic in content["topics_with_message_count"]]
+    assert qualities == ["", ""], "Humble takes nothing but a text"
 
 
 contents = st.lists(st.tuples(st.sampled_from(["/a", "/b"]), st.integers(0, 2**40), st.text(max_size=9)), max_size=9)
@@ -173,7 +184,7 @@ def test_a_bag_with_a_hole(storage: StoragePlugin, tmp_path: Path) -> None:
         read = [*reader.messages()]
         # SQLite has no checksums: what was overwritten inside of a message is not noticed.
         assert 1 < len(read) < COUNT and read[:-1] == written[: len(read) - 1]
-        assert f"it is damaged after {len(read)} messages" in reader.problem
+        assert f"{file.name} is damaged after {len(read)} messages" in reader.problem
     (bag / "metadata.yaml").unlink()
     file.write_bytes(data[: len(data) - 100])
     with BagReader(bag) as reader:
@@ -231,10 +242,10 @@ def test_an_empty_bag(compress: bool, tmp_path: Path) -> None:
         ("none", "there is no bag {path}"),
         ("folder", "{path} is not a bag: that is a folder with .mcap or .db3 files in it, or one of these files"),
         ("text.txt", "{path} is not a bag: that is a folder"),
-        ("text.mcap", "nothing of the bag {path} can be read: text.mcap is cut off or damaged (File magic is invalid)"),
-        ("text.db3", "nothing of the bag {path} can be read: text.db3 is cut off or damaged ("),
+        ("text.mcap", "nothing of the bag {path} can be read: text.mcap is cut off or damaged (not a valid MCAP file"),
+        ("text.db3", "nothing of the bag {path} can be read: text.db3 cannot be read (file is not a database)"),
         ("empty.mcap", "nothing of the bag {path} can be read: empty.mcap is cut off or damaged ("),
-        ("empty.db3", "nothing of the bag {path} can be read: empty.db3 is cut off or damaged ("),
+        ("empty.db3", "nothing of the bag {path} can be read: empty.db3 cannot be read (no such table: topics)"),
     ],
 )
 def test_what_is_no_bag_is_refused(name: str, says: str, tmp_path: Path) -> None:
@@ -284,6 +295,23 @@ def test_nothing_but_a_bag_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(BagError, match="is in the way"):
         BagWriter(path, TOPICS)
     assert (path / "bag_0.mcap").exists()
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, before[1]))  # files may not grow larger
+    try:
+        with (
+            pytest.raises(OSError, match=rf"File too large: '{tmp_path}/bag'"),
+            BagWriter(tmp_path / "bag", TOPICS) as bag,
+        ):
+            for message in messages():
+                bag.write(*message)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with BagReader(tmp_path / "bag") as reader:
+        read = [*reader.messages()]
+    assert 0 < len(read) < COUNT and read == messages()[: len(read)]
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -28,7 +29,10 @@ from test_report import Parsed
 from dfanet_ros.bags import from_images
 from dfanet_ros.bags.images import IMAGE, read_frames
 from dfanet_ros.bags.reader import BagReader
+from dfanet_ros.bags.writer import BagWriter
+from dfanet_ros.evaluate_bag import command
 from dfanet_ros.evaluate_bag.command import run
+from dfanet_ros.evaluate_bag.labels import FolderLabels
 from dfanet_ros.frame import Frame
 from dfanet_ros.image_files import ImageFolder
 from dfanet_ros.label_set import CAMVID
@@ -126,6 +130,30 @@ def process(*arguments: object) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+# The labels
+
+
+def test_labels_of_a_folder_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for number in range(11):
+        cv2.imwrite(str(tmp_path / f"road_{number}.png"), np.full((2, 3), number, np.uint8))
+    labels = FolderLabels(tmp_path, frames=11)
+    assert [int(labels.of(number, stamp=7)[0, 0]) for number in range(11)] == [*range(11)]
+
+
+def test_labels_of_one_stamp_that_differ_are_not_used(weights: Path, tmp_path: Path) -> None:
+    """Drivers that leave stamps alone give 0 to all. Frame 3 and its label, which comes twice, are right."""
+    frames = [image(np.full((64, 96, 3), LEVELS[k], np.uint8), 3 * (k == 3)) for k in range(4)]
+    labels = [image(np.full((64, 96), k, np.uint8), 3 * (k == 3), "mono8") for k in (0, 1, 2, 3, 3)]
+    everything = [(CAMERA, k, data) for k, data in enumerate(frames)]
+    everything += [(LABEL, k, data) for k, data in enumerate(labels)]
+    bag = write_bag(tmp_path / "bag", {CAMERA: IMAGE, LABEL: IMAGE}, everything)
+    numbers = run_on(bag, weights, tmp_path / "out", "--label-topic", LABEL)
+    assert (numbers["frames_segmented"], numbers["frames_labelled"], numbers["miou"]) == (4, 1, 100)
+    why = "several labels have this stamp, and they differ: which one is the frame's is not known"
+    unusable = "; ".join(f"that of frame {k} (stamp 0.000000000): {why}" for k in range(3))
+    assert numbers["remarks"] == [f"3 labels could not be used: {unusable}"]
 
 
 # The command
@@ -268,7 +296,7 @@ def test_frames_and_labels_that_cannot_be_read_are_named(
     frames: list[bytes | memoryview] = [image(pixels, k) for k in range(6)]
     frames[1] = b"no image"
     frames[2] = image(pixels, 2, encoding="hexachrome8")
-    labels: list[bytes | memoryview] = [image(right, k, "mono8") for k in range(6)]
+    labels: list[bytes | memoryview] = [image(right, k, "8UC1" if k == 0 else "mono8") for k in range(6)]
     labels[3] = image(right[1:], 3, "mono8")
     labels[4] = image(np.full((64, 96), 77, np.uint8), 4, "mono8")
     labels[5] = image(pixels, 5)
@@ -283,9 +311,9 @@ def test_frames_and_labels_that_cannot_be_read_are_named(
     assert unread.startswith(f"2 frames could not be used: frame 1: 8 bytes on {CAMERA} are no {IMAGE}")
     assert "frame 2 (stamp 0.000000002): encoding 'hexachrome8' is not one of rgb8" in unread
     assert unusable == (
-        "3 labels could not be used: label 5: encoding 'rgb8' has to be mono8, for labels are ids; that of frame 3 "
-        "(stamp 0.000000003): the label is (63, 96) but the prediction (64, 96): they must be one size; that of "
-        "frame 4 (stamp 0.000000004): the label has id 77, but the classes are 0..10"
+        "3 labels could not be used: label 5: encoding 'rgb8' has to be mono8 or 8UC1, for these are ids; that of "
+        "frame 3 (stamp 0.000000003): the label is (63, 96) but the prediction (64, 96): they must have the same "
+        "size; that of frame 4 (stamp 0.000000004): the label has id 77, but the classes are 0..10"
     )
     assert left == "2 of 5 labels belong to no frame"
     noted = capsys.readouterr().err
@@ -403,6 +431,48 @@ def test_interrupted_what_was_done_is_whole(number: signal.Signals, long_bag: Pa
     assert stdout.splitlines()[-1] == f"mIoU: {numbers['miou']:.2f}"
     for topic in (MASK, COLOR_MASK, OVERLAY):
         assert [at for at, _ in messages(tmp_path / "segmented", topic)] == [*range(done)]
+
+
+# A full disk
+
+
+def test_full_disk_leaves_a_report_of_what_was_done(
+    bag: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room, write = [7], BagWriter.write  # messages: two frames' masks, colours and overlays, and a mask
+
+    def fill(self: BagWriter, *message: Any) -> None:
+        room[0] -= 1
+        if room[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "segmented"))
+        write(self, *message)
+
+    monkeypatch.setattr(BagWriter, "write", fill)
+    numbers = run_on(bag, weights, tmp_path, "--label-topic", LABEL, code=1)
+    assert (numbers["frames_segmented"], numbers["frames_labelled"]) == (3, 3)
+    remark = f"ended after 3 frames of {COUNT}: [Errno 28] No space left on device: '{tmp_path}/segmented'"
+    assert numbers["remarks"] == [remark]
+    said = capsys.readouterr()
+    assert f"note: {remark}\n" in said.err and said.out.splitlines()[-1].startswith("mIoU: ")
+    assert "What went wrong" in (tmp_path / "report.html").read_text()
+    assert len(messages(tmp_path / "segmented", MASK)) == 3
+
+
+def test_an_earlier_report_is_not_left_beside_a_run_that_failed(
+    bag: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("report.html", "metrics.json"):
+        (tmp_path / name).write_text("of an earlier run")
+    wrong = [bag, "--label-topic", LABEL, "--out", tmp_path]
+    assert refusal(*wrong, "--weights", "/none.safetensors").startswith("error: cannot load the weights")
+    assert (tmp_path / "report.html").exists(), "nothing was done yet"
+
+    def crash(*_: object) -> None:
+        raise ValueError("crashed")
+
+    monkeypatch.setattr(command, "evaluate", crash)
+    assert refusal(*wrong, "--weights", weights) == "error: crashed"
+    assert {path.name for path in tmp_path.iterdir()} == {"segmented"}
 
 
 # Real images

@@ -53,6 +53,15 @@ def test_nodes_get_topics_and_simulated_time(evaluate: ModuleType, tmp_path: Pat
     (parameters,) = evaluation["parameters"]
     assert (parameters["mask_topic"], parameters["label_topic"]) == ("/front/segmentation/mask", "/l")
     assert parameters["use_sim_time"] is True
+    assert parameters["reliability"] == "reliable"
+
+
+def test_labels_that_were_recorded_best_effort_are_received(evaluate: ModuleType, tmp_path: Path) -> None:
+    """rosbag2 plays them so, and a reliable subscription would get nothing."""
+    *_, evaluation = started(evaluate, bag=str(tmp_path), label_reliability="best_effort")
+    assert evaluation["parameters"][0]["reliability"] == "best_effort"
+    (argument,) = (argument for argument in evaluate.ARGUMENTS if argument.name == "label_reliability")
+    assert {*argument.choices} == {"best_effort", "reliable"}
 
 
 @pytest.mark.parametrize("rosbag2", [True, False])

@@ -98,7 +98,7 @@ def test_measures_are_those_of_the_frames(bench: Bench) -> None:
         expected.update(truth, mask)
         stamp, parts = next(STAMPS), [(MASK, mask), (LABEL, truth)]
         for topic, pixels in parts if number % 2 else reversed(parts):
-            bench.publish(topic, stamp, pixels)
+            bench.publish(topic, stamp, pixels, "8UC1" if topic == LABEL else "mono8")
     metrics = bench.metrics(frames=4)
     assert metrics["confusion"] == expected.counts.tolist()
     assert metrics["miou"] == pytest.approx(expected.miou())
@@ -190,6 +190,7 @@ def test_file_has_what_came_before_the_classes_too_and_is_written_at_the_end(
         ({"label_topic": "a//b"}, "parameter label_topic is 'a//b', which is no topic name"),
         ({"reliability": "none"}, "parameter reliability is 'none', but has to be one of best_effort, reliable"),
         ({"out": "/"}, "parameter out is '/', which is a folder"),
+        ({"out": "/dev/null/a.json"}, "parameter out is '/dev/null/a.json', which cannot be written: "),
     ],
     ids=str,
 )
@@ -199,9 +200,12 @@ def test_wrong_parameters_end_it_with_a_sentence(tmp_path: Path, parameters: dic
         assert says in node.text and "Traceback" not in node.text
 
 
-def test_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with start(next_domain(), tmp_path / "log", out=tmp_path / "file" / "metrics.json") as node:
+def test_file_that_can_no_longer_be_written_is_said(tmp_path: Path) -> None:
+    out = tmp_path / "metrics.json"
+    with start(next_domain(), tmp_path / "log", out=out) as node:
         node.wait_for_log("comparing /camera/segmentation/mask against /camera/label")
+        assert json.loads(out.read_text())["frames"] == 0
+        out.unlink()
+        out.mkdir()
         assert node.stop() == 1
         assert "the measures cannot be written: " in node.text and "Traceback" not in node.text

@@ -17,7 +17,14 @@ pytest.importorskip("sensor_msgs", reason="ROS 2 messages are not installed")
 
 from std_msgs.msg import Header
 
-from dfanet_ros.image_messages import ENCODINGS, BadImage, frame_from_message, message_from_pixels
+from dfanet_ros.image_messages import (
+    ENCODINGS,
+    IDS,
+    BadImage,
+    frame_from_message,
+    ids_from_message,
+    message_from_pixels,
+)
 
 DEPTHS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
 
@@ -92,6 +99,33 @@ def test_yuv422(encoding: str, padding: int) -> None:
     expected = np.stack([y + 1.596 * v, y - 0.813 * v - 0.391 * u, y + 2.018 * u], 2)
     frame = frame_from_message(message(packed, encoding, padding))
     assert np.abs(frame.pixels - expected.clip(0, 255)).max() < 1.5
+
+
+@pytest.mark.parametrize("encoding", IDS)
+def test_ids_are_viewed_in_place(encoding: str) -> None:
+    ids = np.random.default_rng(0).integers(0, 255, (4, 5), np.uint8)
+    given_message = message(ids[:, :, None], encoding, padding=3)
+    found = ids_from_message(given_message)
+    np.testing.assert_array_equal(found, ids)
+    given_message.data[0] ^= 0xFF
+    assert found[0, 0] == ids[0, 0] ^ 0xFF
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"encoding": "mono16"}, "encoding 'mono16' has to be mono8 or 8UC1, for these are ids"),
+        ({"height": 0}, "has no pixels: its height is 0 and its width 5"),
+        ({"step": 4}, "step is 4, but a row of 5 pixels in 8UC1 takes 5 bytes"),
+        ({"data": array("B", bytes(19))}, "there are 19 bytes of data, but 4 rows of 5 bytes take 20"),
+    ],
+    ids=str,
+)
+def test_what_is_no_ids_is_refused(changes: dict[str, Any], says: str) -> None:
+    broken = message(np.zeros((4, 5, 1), np.uint8), "8UC1")
+    vars(broken).update(changes)
+    with pytest.raises(BadImage, match=says):
+        ids_from_message(broken)
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,9 +29,11 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from dfanet_ros.bags import BagError
 from dfanet_ros.bags.images import header_of, image_bytes
 from dfanet_ros.bags.reader import BagReader, typestore
 from dfanet_ros.bags.writer import BagWriter
+from dfanet_ros.play_bag import Player
 
 IMAGES, TEXTS, ODOMETRY = "/camera/image_raw", "/texts", "/odometry"
 START = 1_700_000_000 * 10**9
@@ -65,6 +70,12 @@ def player(domain: int, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.terminate()
         process.wait()
+
+
+def fake_player(publisher: Callable[[], object], kind: str = STRING) -> Player:
+    """A player whose publishers are others; plays at once."""
+    node: Any = SimpleNamespace(create_publisher=lambda *_: publisher())
+    return Player(node, {TEXTS: kind}, 1e6, (), clock=True, stopped=lambda: False)
 
 
 class Listener:
@@ -148,6 +159,25 @@ def test_loop_begins_again_with_its_time_until_interrupted(bag: Path) -> None:
     assert listener.of(IMAGES)[: 2 * len(TIMES)] == played + played
 
 
+def test_time_does_not_jump_back_in_one_round() -> None:
+    """Also where messages are out of order, as in an MCAP file without its index."""
+    published: list[int] = []
+
+    class Publisher:
+        def publish(self, message: object) -> None:
+            if isinstance(message, Clock):
+                published.append(message.clock.sec * 10**9 + message.clock.nanosec)
+
+        def wait_for_all_acked(self, _: object) -> None: ...
+
+    player = fake_player(Publisher)
+    for _ in range(2):
+        assert player.play([(TEXTS, START + after, text("-")) for after in (0, 5000, 2000, 7000)]) == 4
+        assert published == sorted(published)
+        assert {START, START + 5000, START + 7000} <= {*published} and START + 2000 not in published
+        published.clear()
+
+
 @pytest.mark.skipif(importlib.util.find_spec("nav_msgs") is not None, reason="nav_msgs is installed here")
 def test_types_that_are_not_installed_are_left_out_or_refused(bag: Path) -> None:
     with player(next_domain(), bag, "--rate", 10) as process:
@@ -157,6 +187,22 @@ def test_types_that_are_not_installed_are_left_out_or_refused(bag: Path) -> None
     with player(next_domain(), bag, "--topics", ODOMETRY) as process:
         _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (1, "error: the message type nav_msgs/msg/Odometry is not installed\n")
+
+
+@pytest.mark.parametrize("kind", ["", "/", "__schemaless__", "std_msgs/msg/None"])
+def test_what_is_no_type_is_refused(kind: str) -> None:
+    with pytest.raises(BagError, match=f"the message type {kind} is not installed"):
+        fake_player(object, kind)
+
+
+def test_what_cannot_be_opened_is_said(bag: Path, tmp_path: Path) -> None:
+    shutil.copytree(bag, tmp_path / "bag")
+    (tmp_path / "bag/metadata.yaml").unlink()
+    (tmp_path / "bag/metadata.yaml").mkdir()
+    with player(next_domain(), tmp_path / "bag") as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors == f"error: [Errno 21] Is a directory: '{tmp_path}/bag/metadata.yaml'\n"
 
 
 def test_what_was_latched_comes_to_late_subscribers(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_scenes_take_no_more_memory_than_allowed(monkeypatch: pytest.MonkeyPatch
 
 
 def test_folder_gives_its_images_with_the_labels_beside(tmp_path: Path) -> None:
-    images = write_folder(tmp_path, 3, labelled=2)
+    images = write_folder(tmp_path, 11, labelled=2)  # 10 comes after 2
     source = open_source(str(images))
     assert (source.rate, source.labelled) == (10.0, True)
     for number, picture in enumerate(source.pictures()):
@@ -76,7 +76,7 @@ def test_folder_gives_its_images_with_the_labels_beside(tmp_path: Path) -> None:
             np.testing.assert_array_equal(picture.ids, label)
         else:
             assert picture.ids is None
-    assert number == 2
+    assert number == 10
 
 
 def test_folder_without_labels_has_none(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ def ids(seed: int, size: tuple[int, int] = (6, 8), unlabelled: bool = True) -> n
 
 @settings(deadline=None, max_examples=60)
 @given(
-    masks=st.lists(st.integers(0, 12), unique=True),
-    truths=st.lists(st.integers(0, 12), unique=True),
+    masks=st.lists(st.integers(1, 12), unique=True),
+    truths=st.lists(st.integers(1, 12), unique=True),
     random=st.randoms(use_true_random=False),
 )
 def test_frames_count_once_in_whatever_order_their_parts_come(
@@ -60,9 +60,9 @@ def test_frames_count_once_in_whatever_order_their_parts_come(
 def test_what_waits_takes_no_more_than_allowed(count: int) -> None:
     evaluation = StreamEvaluation(most_bytes=10 * 48)
     evaluation.describe(STREET_SCENES)
-    for stamp in range(count):
+    for stamp in range(1, count + 1):
         evaluation.add_truth(stamp, ids(stamp))
-    for stamp in reversed(range(count)):
+    for stamp in reversed(range(1, count + 1)):
         evaluation.add_mask(stamp, ids(stamp, unlabelled=False))
     assert evaluation.compared == min(count, 10), "the newest ten"
     assert evaluation.counts()["labels_without_mask"] == max(0, count - 10)
@@ -93,6 +93,33 @@ def test_frames_that_do_not_fit_are_refused_and_change_nothing(mask: np.ndarray,
     assert (evaluation.refused, evaluation.compared) == (1, 0)
     assert evaluation.confusion is not None and not evaluation.confusion.counts.any()
     assert math.isnan(evaluation.miou)
+
+
+@pytest.mark.parametrize("stamp", [0, 7])
+def test_stamps_that_do_not_tell_frames_apart_are_refused(stamp: int) -> None:
+    """Each mask comes after the next frame's label."""
+    evaluation = StreamEvaluation()
+    evaluation.describe(STREET_SCENES)
+    said = [evaluation.add_truth(stamp, ids(1))]
+    for number in range(1, 4):
+        said.append(evaluation.add_truth(stamp, ids(number + 1)))
+        said.append(evaluation.add_mask(stamp, ids(number, unlabelled=False)))
+    refusal = f"the stamp {stamp} ns does not say which frame it is: it is 0, or several labels have it and differ"
+    assert said == [refusal if stamp == 0 else "", *[refusal] * 6]
+    assert evaluation.compared == 0
+    assert evaluation.counts()["masks_without_label"] == 3 and evaluation.counts()["labels_without_mask"] == 4
+    evaluation.reset()
+    evaluation.add_truth(7, ids(1))
+    assert evaluation.add_mask(7, ids(1, unlabelled=False)) == "" and evaluation.compared == 1
+
+
+def test_labels_may_come_twice() -> None:
+    """E.g. of a bag that is played in a loop."""
+    evaluation = StreamEvaluation()
+    evaluation.describe(STREET_SCENES)
+    for _ in range(2):
+        assert evaluation.add_truth(7, ids(1)) == ""
+    assert evaluation.add_mask(7, ids(1, unlabelled=False)) == "" and evaluation.compared == 1
 
 
 def test_reset_forgets_frames_and_what_waits_but_not_the_classes() -> None:

@@ -79,7 +79,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="bag_from_images",
         description="Writes a folder of images as a rosbag2 bag (MCAP), as if a camera had published them.",
     )
-    parser.add_argument("images", type=Path, help="folder of images, taken in the order of their names")
+    parser.add_argument("images", type=Path, help="folder of images, taken in the order of the numbers in their names")
     parser.add_argument(
         "--labels",
         type=Path,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
@@ -17,7 +16,9 @@ from rosbags.typesys.store import Typestore
 
 from dfanet_ros.bags import BagError
 from dfanet_ros.bags.cut_database import CutDatabase
+from dfanet_ros.bags.metadata import METADATA, listed_files
 from dfanet_ros.bags.storage import Message, Storage, WholeStorage, plain, unpack
+from dfanet_ros.numbered import by_number
 
 SUFFIXES = (".mcap", ".db3")
 PACKED = ".zstd"
@@ -43,7 +44,6 @@ class BagReader:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._stack = ExitStack()
         self._storages: list[Storage] = []
         self._problems: list[str] = []
         with ExitStack() as opened:
@@ -62,8 +62,8 @@ class BagReader:
     @property
     def problem(self) -> str:
         """What cannot be read of the bag, in a sentence; empty as long as all can. Reading may find more of it."""
-        found = [*self._problems, *(storage.problem for storage in self._storages if storage.problem)]
-        return f"{self.path} is not whole: {'; '.join(found)}" if found else ""
+        found = self._found()
+        return f"{self.path} is not whole: {found}" if found else ""
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[Message]:
         """Each message's topic, when it was received (ns since the epoch) and its bytes (CDR), in the order of time.
@@ -104,43 +104,50 @@ class BagReader:
             f"{topic} ({kind}, {self.counts[topic]} messages)" for topic, kind in sorted(self.topics.items())
         )
 
+    def _found(self) -> str:
+        """What cannot be read, without the bag's name."""
+        return "; ".join([*self._problems, *(storage.problem for storage in self._storages if storage.problem)])
+
     def _open(self, stack: ExitStack) -> None:
         path = self.path
         if not path.exists():
             raise BagError(f"there is no bag {path}")
-        if path.is_dir():
-            files = sorted(filter(_is_storage, path.iterdir()), key=_by_number)
-        else:
-            files = [path] if _is_storage(path) else []
+        files = self._files()
         if not files:
             raise BagError(
                 f"{path} is not a bag: that is a folder with .mcap or .db3 files in it, or one of these files"
             )
-        reason = ""
-        if path.is_dir():
-            if (path / "metadata.yaml").is_file():
-                try:
-                    self._add(WholeStorage(path), stack)
-                    return
-                except Exception as error:  # rosbags lets through what SQLite, zstd, YAML and struct raise
-                    reason = plain(error)
-            else:
-                self._problems.append("it has no metadata.yaml, which a recorder writes when it ends")
         folder = stack.enter_context(TemporaryDirectory()) if any(file.suffix == PACKED for file in files) else ""
         for file in files:
             self._open_file(unpack(file, Path(folder)) if file.suffix == PACKED else file, stack)
-        if reason and not self._problems:
-            self._problems.append(reason)
-        if not any(storage.topics for storage in self._storages):
-            raise BagError(f"nothing of the bag {path} can be read: {'; '.join(self._problems)}")
+        if self._found() and not any(storage.topics for storage in self._storages):
+            raise BagError(f"nothing of the bag {path} can be read: {self._found()}")
+
+    def _files(self) -> list[Path]:
+        """The bag's files in their order: that of its metadata, else that of their numbers."""
+        if not self.path.is_dir():
+            return [self.path] if _is_storage(self.path) else []
+        there = sorted(filter(_is_storage, self.path.iterdir()), key=by_number)
+        try:
+            listed = listed_files(self.path)
+        except FileNotFoundError:
+            self._problems.append(f"it has no {METADATA}, which a recorder writes when it ends")
+        except BagError as error:
+            self._problems.append(str(error))
+        else:
+            missing = [file.name for file in listed if file not in there]
+            if listed and not missing:
+                return listed
+            self._problems += [f"{name} is missing" for name in missing]
+        return there
 
     def _open_file(self, file: Path, stack: ExitStack) -> None:
-        """Open one file, by its index or, if that is missing, from its beginning."""
+        """Open one file, by its index or, if that cannot be, from its beginning."""
         try:
             self._add(WholeStorage(file), stack)
             return
-        except Exception as error:  # as above
-            self._problems.append(f"{file.name} is cut off or damaged ({plain(error)})")
+        except Exception as error:  # rosbags lets through what SQLite and struct raise
+            reason = plain(error)
         try:
             if file.suffix == ".mcap":
                 from dfanet_ros.bags.cut_mcap import CutMcap  # here, for whole bags are read without the package mcap
@@ -149,9 +156,12 @@ class BagReader:
             else:
                 self._add(CutDatabase(file), stack)
         except ImportError:
-            self._problems.append("reading what is left of it takes the package mcap (pip install mcap)")
-        except sqlite3.Error:
-            pass  # nothing of it can be read, and that it is damaged has been said
+            self._problems.append(
+                f"{file.name} cannot be read by its index ({reason}); without it takes the package mcap (pip install "
+                "mcap)"
+            )
+        except sqlite3.Error as error:
+            self._problems.append(f"{file.name} cannot be read ({plain(error)})")
 
     def _add(self, storage: Storage, stack: ExitStack) -> None:
         stack.callback(storage.close)
@@ -166,8 +176,3 @@ def typestore() -> Typestore:
 
 def _is_storage(path: Path) -> bool:
     return path.name.removesuffix(PACKED).endswith(SUFFIXES) and path.is_file()
-
-
-def _by_number(path: Path) -> list[tuple[int, str]]:
-    """Sorts bag_10.mcap after bag_9.mcap."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]

@@ -11,6 +11,8 @@ from typing import Protocol
 from rosbags.interfaces import ConnectionExtRosbag2, QosDurability
 from rosbags.rosbag2 import Reader
 
+from dfanet_ros.bags import BagError
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:  # which rosbags brings
@@ -23,7 +25,7 @@ _BLOCK = 2**20  # bytes
 
 
 class Storage(Protocol):
-    """A bag, or one file of it, that is open.
+    """A file of a bag that is open.
 
     Attributes:
         topics: their types, like `sensor_msgs/msg/Image`, by name.
@@ -45,15 +47,24 @@ class Storage(Protocol):
 
 
 class WholeStorage:
-    """A bag's folder or file that has its index, read by rosbags.
+    """A file that has its index, read by rosbags.
 
     Raises:
+        BagError: rosbags would leave out a part of it.
         Exception: of many kinds, if it cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
+        self._name = path.name
+        if log := write_ahead_log(path):
+            raise BagError(f"rosbags does not read {log.name}")
         self._reader = Reader(path)
         self._reader.open()
+        # rosbags looks at the order in time of chunks only, and ends at the first message outside of them that breaks
+        # it; an SQLite file has none.
+        if self._reader.message_count and not getattr(self._reader.storage, "chunks", True):
+            self._reader.close()
+            raise BagError("its messages are in no chunks")
         infos = self._reader.topics
         self.topics = {name: info.connections[0].msgtype for name, info in infos.items()}
         self.counts = {name: info.msgcount for name, info in infos.items()}
@@ -74,7 +85,7 @@ class WholeStorage:
             except StopIteration:
                 return
             except Exception as error:  # rosbags lets through what SQLite, zstd, lz4 and struct raise
-                self.problem = f"it is damaged after {given} messages ({plain(error)})"
+                self.problem = f"{self._name} is damaged after {given} messages ({plain(error)})"
                 return
             yield connection.topic, received, message
             given += 1
@@ -95,8 +106,21 @@ class WholeStorage:
 
 
 def uncompressed(data: bytes) -> bytes:
-    """A message, decompressed if it is compressed by itself, which a file without its folder does not say."""
-    return zstd.decompress(data) if data[:4] == _ZSTD else data
+    """A message, decompressed if it is compressed by itself, which a file without its folder does not say.
+
+    Raises:
+        BagError: it is damaged.
+    """
+    try:
+        return zstd.decompress(data) if data[:4] == _ZSTD else data
+    except zstd.ZstdError as error:
+        raise BagError(f"a message cannot be decompressed: {plain(error)}") from error
+
+
+def write_ahead_log(path: Path) -> Path | None:
+    """What SQLite has written beside a database and not into it, as the recorder was killed; None if there is none."""
+    log = path.with_name(f"{path.name}-wal")
+    return log if log.is_file() and log.stat().st_size else None
 
 
 def unpack(path: Path, folder: Path) -> Path:

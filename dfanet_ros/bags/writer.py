@@ -10,6 +10,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 
 from dfanet_ros.bags import BagError
 from dfanet_ros.bags.reader import typestore
+from dfanet_ros.writing import writing
 
 
 class BagWriter:
@@ -31,8 +32,8 @@ class BagWriter:
                     f"topic {topic} is to be of type {kind}, which is none of the types that come with ROS 2"
                 )
         _remove_bag(path)
-        # Version 9 of the format is that of Jazzy and Kilted.
-        self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
+        # Version 8 has the topics' QoS as a text, which every later ROS 2 reads; 9 has a list, which Humble refuses.
+        self._writer = Writer(path, version=8, storage_plugin=StoragePlugin.MCAP)
         if compress:
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._topics = topics
@@ -47,11 +48,17 @@ class BagWriter:
 
     def __exit__(self, *_: object) -> None:
         # Not the writer's own __exit__, which after an exception writes neither index nor metadata.
-        self._writer.close()
+        with writing(self._writer.path):
+            try:
+                self._writer.close()
+            except OSError:
+                self._writer.abort()  # which closes the file
+                raise
 
     def write(self, topic: str, received: int, message: bytes | memoryview) -> None:
         """Add a serialized message (CDR) that was received at this time (ns since the epoch)."""
-        self._writer.write(self._connections[topic], received, message)
+        with writing(self._writer.path):
+            self._writer.write(self._connections[topic], received, message)
 
 
 def _remove_bag(path: Path) -> None:

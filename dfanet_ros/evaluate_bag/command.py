@@ -17,7 +17,7 @@ from dfanet_ros.evaluate_bag.evaluation import Evaluation, evaluate
 from dfanet_ros.evaluate_bag.labels import FolderLabels, Labels, TopicLabels
 from dfanet_ros.evaluate_bag.options import open_segmenter, parse
 from dfanet_ros.evaluate_bag.problems import Problems
-from dfanet_ros.evaluate_bag.report import Subject, mean_flips, write_report
+from dfanet_ros.evaluate_bag.report import Subject, mean_flips, remove_report, write_report
 from dfanet_ros.evaluate_bag.segmented import SegmentedBag
 from dfanet_ros.interruption import EXIT_CODE, Interruption
 from dfanet_ros.report.measures import class_lines, measure_lines
@@ -54,11 +54,17 @@ def _run(arguments: argparse.Namespace, bag: BagReader) -> int:
     found = Evaluation(len(segmenter.info.labels), labels, unusable, count)
     batch = arguments.batch or (1 if segmenter.device.type == "cpu" else GPU_BATCH)
     results = SegmentedBag(arguments.out / SEGMENTED, topic, arguments.outputs, OPACITY)
+    remove_report(arguments.out)
+    failure = ""
     with Interruption() as interruption:
-        with results, tqdm(read_frames(bag, topic), "evaluating", count, unit="frame") as frames:
-            evaluate(frames, segmenter, batch, found, results, lambda: interruption.requested)
+        try:
+            with results, tqdm(read_frames(bag, topic), "evaluating", count, unit="frame") as frames:
+                evaluate(frames, segmenter, batch, found, results, lambda: interruption.requested)
+        except OSError as error:  # the disk is full: what was found out so far is still worth a report
+            failure = str(error)
         done = found.segmented + found.refused.count
         stopped = interruption.requested and done < count
+        complete = not stopped and not failure
         facts: dict[str, str | int] = {
             "weights": str(weights),
             "network": str(segmenter),
@@ -68,16 +74,17 @@ def _run(arguments: argparse.Namespace, bag: BagReader) -> int:
             "frames": count,
             "batch": batch,
         }
-        remarks = [f"interrupted after {done} frames of {count}"] if stopped else []
-        remarks += _remarks(bag, found, complete=not stopped)
+        remarks = [f"ended after {done} frames of {count}: {failure}"] if failure else []
+        remarks += [f"interrupted after {done} frames of {count}"] if stopped else []
+        remarks += _remarks(bag, found, complete)
         title = f"Weights {weights.stem} on {bag.path.name}, {topic}"
         report = write_report(arguments.out, Subject(title, facts, segmenter.info.labels, remarks), found)
 
     for remark in remarks:
         print(f"note: {remark}", file=sys.stderr)
-    if not found.segmented and not stopped:
+    if not found.segmented and complete:
         raise BagError(f"no frame on {topic} could be segmented")
-    if labels and not found.used and not stopped:
+    if labels and not found.used and complete:
         raise BagError(f"no frame on {topic} could be compared with a label ({labels.origin})")
     if labels:
         print("\n".join(class_lines(found.scored.confusion, segmenter.info.labels)))
@@ -87,7 +94,7 @@ def _run(arguments: argparse.Namespace, bag: BagReader) -> int:
     print(f"flips: {mean_flips(found):.2f}")
     if labels:
         print("\n".join(measure_lines(found.scored.confusion)))
-    return EXIT_CODE if stopped else 0
+    return 1 if failure else EXIT_CODE if stopped else 0
 
 
 def _image_topic(bag: BagReader, named: str | None, labels: str | None) -> str:

@@ -16,7 +16,8 @@ from dfanet_ros.bags.reader import BagReader
 from dfanet_ros.bags.storage import Message
 from dfanet_ros.evaluate_bag.problems import Problems
 from dfanet_ros.image_files import ImageFileError, read_label
-from dfanet_ros.image_messages import BadImage, frame_from_message
+from dfanet_ros.image_messages import BadImage, ids_from_message
+from dfanet_ros.numbered import by_number
 
 Ids = NDArray[np.uint8]  # (H, W)
 
@@ -38,14 +39,15 @@ class Labels(Protocol):
         """The ids of the frame with this number (from 0) and stamp (ns), 255 where unlabelled; None if it has none.
 
         Raises:
-            ValueError: it has one that cannot be read.
+            ValueError: it has one that cannot be used.
         """
 
 
 class TopicLabels:
-    """Labels of a topic (mono8), each for the frame of the same stamp.
+    """Labels of a topic (mono8 or 8UC1), each for the frame of the same stamp.
 
-    They are read beforehand and kept compressed, as they may come before or long after their frames.
+    They are read beforehand and kept compressed, as they may come before or long after their frames. Labels that differ
+    but have the same stamp are of no use: which of them is a frame's is not known.
 
     Args:
         bag: that they are in.
@@ -56,23 +58,27 @@ class TopicLabels:
 
     def __init__(self, bag: BagReader, topic: str, messages: Iterable[Message], unusable: Problems) -> None:
         self.origin = f"topic {topic}"
-        self._labels: dict[int, tuple[tuple[int, int], bytes]] = {}  # size and compressed ids by stamp
+        self._labels: dict[int, tuple[tuple[int, ...], bytes]] = {}  # size and compressed ids by stamp
+        self._ambiguous: set[int] = set()  # stamps
         for number, (_, _, data) in enumerate(messages):
             try:
                 message = bag.decoded(topic, data)
-                if message.encoding != "mono8":
-                    raise BadImage(f"encoding '{message.encoding}' has to be mono8, for labels are ids")
-                ids = frame_from_message(message).pixels[:, :, 0]
+                ids = ids_from_message(message)
             except (BagError, BadImage) as error:
                 unusable.add(f"label {number}", str(error))
             else:
-                self._labels[stamp_of(message.header)] = ids.shape, zlib.compress(ids.tobytes(), 1)
+                label = ids.shape, zlib.compress(ids.tobytes(), 1)
+                stamp = stamp_of(message.header)
+                if self._labels.setdefault(stamp, label) != label:
+                    self._ambiguous.add(stamp)
         self.count = len(self._labels)
 
     def of(self, number: int, stamp: int) -> Ids | None:
         """See `Labels`."""
         if stamp not in self._labels:
             return None
+        if stamp in self._ambiguous:
+            raise ValueError("several labels have this stamp, and they differ: which one is the frame's is not known")
         size, packed = self._labels[stamp]
         return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(size)
 
@@ -81,7 +87,8 @@ class FolderLabels:
     """PNGs of ids in a folder.
 
     Where all names are stamps in nanoseconds (whole numbers of at least ten digits), each is the label of the frame
-    with that stamp. Else they are the labels of all frames, in the order of their names.
+    with that stamp. Else they are the labels of all frames, in the order of the numbers in their
+    names.
 
     Args:
         folder: that they are in.
@@ -94,7 +101,7 @@ class FolderLabels:
     def __init__(self, folder: Path, frames: int) -> None:
         if not folder.is_dir():
             raise ImageFileError(f"there is no folder {folder}")
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png")
+        paths = sorted((path for path in folder.iterdir() if path.suffix.lower() == ".png"), key=by_number)
         if not paths:
             raise ImageFileError(f"there are no labels (.png) in {folder}")
         self.count = len(paths)

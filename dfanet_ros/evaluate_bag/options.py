@@ -31,14 +31,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     labels.add_argument(
         "--label-topic",
         metavar="TOPIC",
-        help="mono8 images of class ids, 255 unlabelled, each with the stamp of its frame",
+        help="mono8 or 8UC1 images of class ids, 255 unlabelled, each with the stamp of its frame",
     )
     labels.add_argument(
         "--labels",
         type=Path,
         metavar="FOLDER",
-        help="8-bit PNGs of class ids, 255 unlabelled: one for each frame, in the order of their names; or named by "
-        "their frames' stamps in nanoseconds (1700000000100000000.png), then any number of them",
+        help="8-bit PNGs of class ids, 255 unlabelled: one for each frame, in the order of the numbers in their names; "
+        "or named by their frames' stamps in nanoseconds (1700000000100000000.png), then any number of them",
     )
     parser.add_argument(
         "--out",

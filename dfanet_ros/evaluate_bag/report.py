@@ -26,6 +26,7 @@ from dfanet_ros.report.sections import (
 )
 from dfanet_ros.report.time_plots import Series, histogram, over_time
 
+METRICS, REPORT = "metrics.json", "report.html"
 PERCENTILES = (50, 90, 99)
 
 
@@ -46,10 +47,16 @@ class Subject:
     remarks: Sequence[str]
 
 
+def remove_report(folder: Path) -> None:
+    """Remove what `write_report` wrote there before, so that it is not taken for that of a run that failed."""
+    for name in (METRICS, REPORT):
+        (folder / name).unlink(missing_ok=True)
+
+
 def write_report(folder: Path, subject: Subject, found: Evaluation) -> Path:
     """Write `report.html` and `metrics.json` into the folder; gives the path of the first."""
-    write_json(folder / "metrics.json", _metrics(subject, found))
-    path = folder / "report.html"
+    write_json(folder / METRICS, _metrics(subject, found))
+    path = folder / REPORT
     write_page(path, _page(subject, found))
     return path
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from dfanet_ros.label_set import LabelSet
 from dfanet_ros.metrics import ConfusionMatrix
+from dfanet_ros.writing import writing
 
 
 def measures(confusion: ConfusionMatrix, labels: LabelSet) -> dict[str, Any]:
@@ -51,7 +52,8 @@ def measure_lines(confusion: ConfusionMatrix) -> list[str]:
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write the values as a JSON file, as `as_json` gives them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(as_json(values, indent=2) + "\n", encoding="utf-8")
+    with writing(path):
+        path.write_text(as_json(values, indent=2) + "\n", encoding="utf-8")
 
 
 def as_json(values: Mapping[str, Any], indent: int | None = None) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dfanet_ros.label_set import Label
+from dfanet_ros.writing import writing
 
 TEMPLATE = "page.html"
 
@@ -101,4 +102,5 @@ def render(page: Page) -> str:
 def write_page(path: Path, page: Page) -> None:
     """Write the page as an HTML file; its folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(page), encoding="utf-8")
+    with writing(path):
+        path.write_text(render(page), encoding="utf-8")

@@ -25,7 +25,7 @@ def compare(image: Picture, truth: Ids, predicted: Ids, labels: LabelSet) -> dic
     """
     sizes = image.shape[:2], truth.shape, predicted.shape
     if len(set(sizes)) > 1:
-        raise ValueError(f"frame, label and prediction are {', '.join(map(str, sizes))}: they must be one size")
+        raise ValueError(f"frame, label and prediction are {', '.join(map(str, sizes))}: they must have the same size")
     image, truth, predicted = shrink(image), shrink_ids(truth), shrink_ids(predicted)
     palette = labels.palette()
     return {
