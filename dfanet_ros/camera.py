@@ -16,7 +16,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from dfanet_ros.compressed_images import frame_from_compressed
 from dfanet_ros.frame import Frame
 from dfanet_ros.image_messages import BadImage, frame_from_message
-from dfanet_ros.outputs import OVERRIDES, Outputs
+from dfanet_ros.outputs import Outputs
+from dfanet_ros.qos import OVERRIDES
 from dfanet_ros.recorder import Recorder
 from dfanet_ros.topics import camera_namespace, input_topic
 

@@ -9,7 +9,6 @@ from threading import Event
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
@@ -17,6 +16,7 @@ from dfanet_ros.calibration import load_calibration
 from dfanet_ros.image_messages import message_from_pixels
 from dfanet_ros.node_help import answer_help
 from dfanet_ros.parameters import Parameter
+from dfanet_ros.qos import OVERRIDES
 from dfanet_ros.running import declare, running
 from dfanet_ros.sources import Picture, SourceLost, open_source
 
@@ -71,12 +71,11 @@ class CameraSource(Node):
         url = values["camera_info_url"]
         self._calibration = load_calibration(url) if url else CameraInfo()
         self._source = open_source(values["source"], values["height"], values["width"], values["rate"])
-        overrides = QoSOverridingOptions.with_default_policies()
-        self._images = self.create_publisher(Image, "image_raw", QOS, qos_overriding_options=overrides)
-        self._infos = self.create_publisher(CameraInfo, "camera_info", QOS, qos_overriding_options=overrides)
+        self._images = self.create_publisher(Image, "image_raw", QOS, qos_overriding_options=OVERRIDES)
+        self._infos = self.create_publisher(CameraInfo, "camera_info", QOS, qos_overriding_options=OVERRIDES)
         self._labels = None
         if self._source.labelled:
-            self._labels = self.create_publisher(Image, "label", QOS, qos_overriding_options=overrides)
+            self._labels = self.create_publisher(Image, "label", QOS, qos_overriding_options=OVERRIDES)
         self._warned = False  # that the calibration is for another size
 
     def play(self, stop: Event) -> None:

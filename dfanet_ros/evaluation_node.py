@@ -14,23 +14,23 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64, String
 from std_srvs.srv import Trigger
 
-from dfanet_ros.image_messages import BadImage, ids_from_message
+from dfanet_ros.image_messages import BadImage, ids_from_message, stamp_of
 from dfanet_ros.node_help import answer_help
 from dfanet_ros.parameters import RELIABILITIES, Parameter
+from dfanet_ros.qos import LATCHED, RELIABILITY
 from dfanet_ros.report.measures import as_json, write_json
-from dfanet_ros.running import declare, running
+from dfanet_ros.running import declare, resolved, running
 from dfanet_ros.stream_evaluation import Ids, StreamEvaluation, labels_from_json
 
 NAME = "evaluation_node"
 PERIOD = 1.0  # seconds between two publications
 WARNING_PERIOD = 5.0  # seconds between two warnings about frames that cannot be compared
 FAREWELL = Duration(seconds=1)  # that subscribers have to receive the last measures
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 DESCRIPTION = (
     "Compares the masks that are published with labels of the same stamps, and publishes the measures of all so far, "
     "every second."
@@ -61,11 +61,8 @@ class EvaluationNode(Node):
         self._out = Path(values["out"]).expanduser() if values["out"] else None
         if self._out is not None and self._out.is_dir():
             raise ValueError(f"parameter out is '{self._out}', which is a folder: give a file, like metrics.json in it")
-        reliable = values["reliability"] == "reliable"
-        qos = QoSProfile(
-            depth=10, reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        )
-        masks, labels = (self._resolved(name) for name in ("mask_topic", "label_topic"))
+        qos = QoSProfile(depth=10, reliability=RELIABILITY[values["reliability"]])
+        masks, labels = (resolved(self, name, values[name]) for name in ("mask_topic", "label_topic"))
         if masks == labels:
             raise ValueError(f"parameters mask_topic and label_topic are both {masks}: they have to differ")
         if self._out is not None:
@@ -101,12 +98,6 @@ class EvaluationNode(Node):
                 self.get_logger().info(f"the measures are in {self._out}")
             self.get_logger().info(f"mIoU: {evaluation.miou:.2f} ({evaluation})")
 
-    def _resolved(self, name: str) -> str:
-        try:
-            return self.resolve_topic_name(self.values[name])
-        except RuntimeError as error:
-            raise ValueError(f"parameter {name} is '{self.values[name]}', which is no topic name: {error}") from error
-
     def _receive(self, add: Callable[[int, Ids], str], topic: str, message: Image) -> None:
         try:
             ids = ids_from_message(message)
@@ -115,10 +106,8 @@ class EvaluationNode(Node):
                 self.evaluation.unreadable += 1
             self._warn(f"an image on {topic} cannot be read: {error}")
             return
-        # Not by rclpy's Time, which has no room for stamps before 0.
-        stamp = 1_000_000_000 * message.header.stamp.sec + message.header.stamp.nanosec
         with self._lock:
-            problem = add(stamp, ids)
+            problem = add(stamp_of(message.header), ids)
         self._warn(problem)
 
     def _describe(self, message: String) -> None:

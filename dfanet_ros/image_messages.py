@@ -1,4 +1,4 @@
-"""sensor_msgs/Image to frames and back; the only place that knows what image messages look like.
+"""sensor_msgs/Image to frames and back.
 
 8-bit colour and mono images are viewed in place, with any `step`. The others are converted by OpenCV to the same
 pixels that cv_bridge gives (a test compares them where cv_bridge is installed). cv_bridge itself is not used: it shears
@@ -104,6 +104,11 @@ def ids_from_message(message: ImageMessage) -> NDArray[np.uint8]:
     if message.encoding not in IDS:
         raise BadImage(f"encoding '{message.encoding}' has to be {' or '.join(IDS)}, for these are ids")
     return _viewed(message, 1)[:, :, 0]
+
+
+def stamp_of(header: Header) -> int:
+    """A header's stamp in ns; unlike with rclpy's Time, it may be before 0."""
+    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
 
 
 def message_from_pixels(pixels: NDArray[np.uint8], encoding: str, header: Header) -> Image:

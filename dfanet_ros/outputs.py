@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from copy import copy
 from typing import Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, String
 
 from dfanet_ros.compressed_images import compressed_from_pixels
 from dfanet_ros.image_messages import message_from_pixels
 from dfanet_ros.label_set import LabelSet
-from dfanet_ros.segmenter import Segmentation
+from dfanet_ros.qos import LATCHED, OVERRIDES
+from dfanet_ros.segmenter import ENCODINGS, Segmentation, drawn
 from dfanet_ros.topics import COMPRESSED
 
 try:
     from vision_msgs.msg import LabelInfo, VisionClass
 except ImportError:  # not installed: the labels are published as JSON all the same
     LabelInfo = None
-
-ENCODINGS = {"mask": "mono8", "color_mask": "rgb8", "overlay": "rgb8", "confidence": "mono8"}
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-OVERRIDES = QoSOverridingOptions.with_default_policies()
 
 
 class Seldom(MutuallyExclusiveCallbackGroup):
@@ -97,23 +93,17 @@ class Outputs:
         self, result: Segmentation, header: Header, opacity: float, jpeg_quality: int, info: CameraInfo | None
     ) -> None:
         """Publish what somebody subscribes to, and the camera's calibration if it is known."""
-        pixels: dict[str, Callable[[], Any]] = {
-            "mask": lambda: result.label_map,
-            "color_mask": result.color_mask,
-            "overlay": lambda: result.overlay(opacity),
-            "confidence": result.confidence,
-        }
         for name, publisher in self._raw.items():
             raw = publisher.get_subscription_count()
             compressed = self._compressed[name].get_subscription_count()
             if not raw and not compressed:
                 continue
-            values, encoding = pixels[name](), ENCODINGS[name]
+            pixels, encoding = drawn(result, name, opacity), ENCODINGS[name]
             if raw:
-                publisher.publish(message_from_pixels(values, encoding, header))
+                publisher.publish(message_from_pixels(pixels, encoding, header))
             if compressed:
                 kind = "jpeg" if name == "overlay" else "png"
-                self._compressed[name].publish(compressed_from_pixels(values, encoding, header, kind, jpeg_quality))
+                self._compressed[name].publish(compressed_from_pixels(pixels, encoding, header, kind, jpeg_quality))
         self.publish_info(header, info)
 
     def publish_info(self, header: Header, info: CameraInfo | None) -> None:

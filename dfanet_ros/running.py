@@ -62,6 +62,25 @@ def declared(node: Node, parameter: Parameter, read_only: bool) -> Any:
         raise ValueError(f"parameter {parameter.name} has to be {parameter.allowed}: {error}") from error
 
 
+def resolved(node: Node, parameter: str, topic: str) -> str:
+    """The topic that a parameter names, with namespace and remaps.
+
+    Raises:
+        ValueError: it cannot be one, or is remapped twice; the sentence says what to do.
+    """
+    try:
+        name = node.resolve_topic_name(topic)
+        again = node.resolve_topic_name(name)
+    except RuntimeError as error:
+        raise ValueError(f"parameter {parameter} has '{topic}', which is not a topic name: {error}") from error
+    if again != name:  # subscribing resolves it once more
+        raise ValueError(
+            f"parameter {parameter} has '{topic}', which is remapped to {name} and that one to {again}: name the topic "
+            "that is meant, and leave out the remaps"
+        )
+    return name
+
+
 def made(name: str, make: Callable[[], AnyNode]) -> AnyNode:
     """Initialise ROS and make a node; what is wrong with its arguments or parameters ends the process with exit code 1.
 

@@ -23,25 +23,26 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter as RosParameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
 
 from dfanet_ros.camera import SILENCE, AnyImage, Camera
 from dfanet_ros.diagnostics import NetworkFacts, Thresholds, camera_status, network_status
 from dfanet_ros.engines.apart import interrupt
 from dfanet_ros.frame import Frame
+from dfanet_ros.image_messages import stamp_of
 from dfanet_ros.interruption import taking_down
 from dfanet_ros.label_set import LabelSet
 from dfanet_ros.newest import Newest
 from dfanet_ros.node_help import answer_help
 from dfanet_ros.outputs import Outputs, Seldom
 from dfanet_ros.parameters import PARAMETERS
-from dfanet_ros.running import declared, interruption, made, receiving
+from dfanet_ros.qos import RELIABILITY
+from dfanet_ros.running import declared, interruption, made, receiving, resolved
 from dfanet_ros.segmenter import Segmentation, Segmenter, find_weights, load_segmenter
 from dfanet_ros.style import Style
 from dfanet_ros.topics import output_namespace, refuse_clashes
 
-RELIABILITY = {"best_effort": ReliabilityPolicy.BEST_EFFORT, "reliable": ReliabilityPolicy.RELIABLE}
 DIAGNOSTICS_PERIOD = 1.0  # seconds, as usual for /diagnostics
 DESCRIPTION = (
     "Segments the images of one or several cameras: masks, colour masks, overlays and confidences are published under "
@@ -151,7 +152,7 @@ class SegmentationNode(LifecycleNode):
     def _configure(self) -> None:
         values = self.values
         # Resolved first: the results lie beside the images, wherever a namespace or a remap puts these.
-        topics = [self._resolved(topic) for topic in values["image_topics"]]
+        topics = [resolved(self, "image_topics", topic) for topic in values["image_topics"]]
         refuse_clashes(topics)
         self._segmenter = self._worker.submit(self._load, len(topics)).result()
         self._style = self._styled(values)
@@ -209,19 +210,6 @@ class SegmentationNode(LifecycleNode):
         self._clean_up()
 
     # Parameters
-
-    def _resolved(self, topic: str) -> str:
-        try:
-            resolved = self.resolve_topic_name(topic)
-            again = self.resolve_topic_name(resolved)
-        except RuntimeError as error:
-            raise ValueError(f"parameter image_topics has '{topic}', which is not a topic name: {error}") from error
-        if again != resolved:  # subscribing resolves it once more
-            raise ValueError(
-                f"parameter image_topics has '{topic}', which is remapped to {resolved} and that one to {again}: name "
-                "the topic that is meant, and leave out the remaps"
-            )
-        return resolved
 
     def _on_parameters(self, changes: list[RosParameter[Any]]) -> SetParametersResult:
         try:
@@ -318,8 +306,7 @@ class SegmentationNode(LifecycleNode):
         styled = result if style is None else result.styled(style)
         camera.outputs.publish(styled, header, values["overlay_opacity"], values["jpeg_quality"], camera.info)
         camera.counters.published += 1
-        # Not by rclpy's Time, which has no room for stamps before 0.
-        stamp = 1_000_000_000 * header.stamp.sec + header.stamp.nanosec
+        stamp = stamp_of(header)
         latency = (self.get_clock().now().nanoseconds - stamp) / 1e9 if stamp else math.nan  # 0: not stamped at all
         camera.recorder.published(time.monotonic(), latency)
 

@@ -32,6 +32,8 @@ from dfanet_ros.style import Style
 DEFAULT_NETWORK = "dfanet"
 DEFAULT_WEIGHTS = {("dfanet", "xception_a"): "camvid", ("dfanet", "xception_b"): "camvid_b"}
 WARM_BATCHES = 8  # numbers of frames for which there is something to prepare
+# How the pixels of each result are meant; see `drawn`.
+ENCODINGS = {"mask": "mono8", "color_mask": "rgb8", "overlay": "rgb8", "confidence": "mono8"}
 
 
 class Segmentation(Protocol):
@@ -61,6 +63,17 @@ class Segmentation(Protocol):
 
     def styled(self, style: Style) -> Segmentation:
         """The same result in another style; the one of `Segmenter.segment` shows all classes in their own colours."""
+
+
+def drawn(result: Segmentation, name: str, opacity: float) -> NDArray[np.uint8]:
+    """A result by its name, a key of `ENCODINGS`; `opacity` is that of an overlay's colours."""
+    if name == "mask":
+        return result.label_map
+    if name == "color_mask":
+        return result.color_mask()
+    if name == "overlay":
+        return result.overlay(opacity)
+    return result.confidence()
 
 
 class Segmenter:

@@ -22,9 +22,10 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from ruamel.yaml import YAML
 
 from dfanet_ros.bags import BagError
-from dfanet_ros.bags.images import IMAGE, header_of, image_bytes, read_frames, stamp_of
+from dfanet_ros.bags.images import IMAGE, header_of, image_bytes, read_frames
 from dfanet_ros.bags.reader import BagReader
 from dfanet_ros.bags.writer import BagWriter
+from dfanet_ros.image_messages import stamp_of
 
 ROOT = Path(__file__).parents[1]
 IDS = [f"{storage.name}-{mode.name}" for storage, mode in KINDS]

@@ -187,7 +187,7 @@ def test_file_has_what_came_before_the_classes_too_and_is_written_at_the_end(
     ("parameters", "says"),
     [
         ({"mask_topic": "label"}, "parameters mask_topic and label_topic are both /camera/label: they have to differ"),
-        ({"label_topic": "a//b"}, "parameter label_topic is 'a//b', which is no topic name"),
+        ({"label_topic": "a//b"}, "parameter label_topic has 'a//b', which is not a topic name"),
         ({"reliability": "none"}, "parameter reliability is 'none', but has to be one of best_effort, reliable"),
         ({"out": "/"}, "parameter out is '/', which is a folder"),
         ({"out": "/dev/null/a.json"}, "parameter out is '/dev/null/a.json', which cannot be written: "),

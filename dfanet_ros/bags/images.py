@@ -13,7 +13,7 @@ from dfanet_ros.bags import BagError
 from dfanet_ros.bags.reader import BagReader, typestore
 from dfanet_ros.compressed_images import FORMATS, compress, frame_from_compressed
 from dfanet_ros.frame import Frame
-from dfanet_ros.image_messages import BadImage, frame_from_message, image_fields
+from dfanet_ros.image_messages import BadImage, frame_from_message, image_fields, stamp_of
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
@@ -68,11 +68,6 @@ def read_frames(bag: BagReader, topic: str) -> Iterator[BagFrame]:
             yield BagFrame(number, received, header, to_frame(message))
         except (BagError, BadImage) as error:
             yield BagFrame(number, received, header, None, str(error))
-
-
-def stamp_of(header: Any) -> int:
-    """The stamp in ns."""
-    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
 
 
 def header_of(stamp: int, frame_id: str) -> Any:

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfanet_ros.bags import BagError
-from dfanet_ros.bags.images import stamp_of
 from dfanet_ros.bags.reader import BagReader
 from dfanet_ros.bags.storage import Message
 from dfanet_ros.evaluate_bag.problems import Problems
 from dfanet_ros.image_files import ImageFileError, read_label
-from dfanet_ros.image_messages import BadImage, ids_from_message
+from dfanet_ros.image_messages import BadImage, ids_from_message, stamp_of
 from dfanet_ros.numbered import by_number
 
 Ids = NDArray[np.uint8]  # (H, W)

@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfanet_ros.evaluate_bag.segmented import OUTPUTS
-from dfanet_ros.parameters import PARAMETERS
+from dfanet_ros.parameters import OUTPUTS, PARAMETERS
 from dfanet_ros.segmenter import Segmenter, find_weights, load_segmenter
 
 # Parameters of the node that are options here too.
@@ -51,8 +50,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--outputs",
         nargs="+",
         choices=OUTPUTS,
-        default=OUTPUTS,
-        help="what the bag of results gets (default: all)",
+        default=[name for name in OUTPUTS if name != "confidence"],
+        help="what the bag of results gets (default: all but the confidence)",
     )
     parser.add_argument(
         "--batch", type=int, default=0, help="frames that are segmented at once (default: 8 on a GPU, 1 on the CPU)"

@@ -8,10 +8,8 @@ from typing import Any
 
 from dfanet_ros.bags.images import IMAGE, image_bytes
 from dfanet_ros.bags.writer import BagWriter
-from dfanet_ros.segmenter import Segmentation
+from dfanet_ros.segmenter import ENCODINGS, Segmentation, drawn
 from dfanet_ros.topics import output_namespace
-
-OUTPUTS = ("mask", "color_mask", "overlay")
 
 
 class SegmentedBag:
@@ -20,7 +18,7 @@ class SegmentedBag:
     Args:
         path: the bag's folder.
         topic: of the images.
-        outputs: which results, of `OUTPUTS`.
+        outputs: which results, keys of `ENCODINGS`.
         opacity: of the overlay's colours, 0 to 1.
 
     Raises:
@@ -42,9 +40,5 @@ class SegmentedBag:
     def add(self, header: Any, received: int, result: Segmentation) -> None:
         """Write a frame's results."""
         for name, topic in self._topics.items():
-            if name == "mask":
-                message = image_bytes(result.label_map, "mono8", header)
-            else:
-                colors = result.color_mask() if name == "color_mask" else result.overlay(self._opacity)
-                message = image_bytes(colors, "rgb8", header)
-            self._writer.write(topic, received, message)
+            pixels = drawn(result, name, self._opacity)
+            self._writer.write(topic, received, image_bytes(pixels, ENCODINGS[name], header))
