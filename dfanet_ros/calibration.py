@@ -47,7 +47,7 @@ def _path(url: str) -> Path:
 
 def _camera_info(content: Any) -> CameraInfo:
     if not isinstance(content, Mapping):
-        raise ValueError("it is no list of keys and values")
+        raise ValueError("it is not a mapping of keys to values")
     height, width = (_field(content, name, int) for name in ("image_height", "image_width"))
     if not 0 < height <= LARGEST or not 0 < width <= LARGEST:
         raise ValueError(f"its size is {width} x {height}, but has to be from 1 x 1 to {LARGEST} x {LARGEST} pixels")
@@ -65,7 +65,7 @@ def _camera_info(content: Any) -> CameraInfo:
 def _numbers(content: Mapping[Any, Any], name: str, count: int | None) -> list[float]:
     data = _field(_field(content, name, Mapping), "data", list)
     if not all(type(value) in (int, float) for value in data):
-        raise ValueError(f"{name} has something else than numbers")
+        raise ValueError(f"{name} has something other than numbers")
     if count is not None and len(data) != count:
         raise ValueError(f"{name} has {len(data)} numbers, but has to have {count}")
     return [float(value) for value in data]

@@ -36,7 +36,7 @@ class Player:
     Args:
         node: that the publishers belong to.
         topics: their types, like `sensor_msgs/msg/Image`, by name.
-        rate: so many times as fast.
+        rate: the speed; 1: as recorded.
         latched: those of them whose messages later subscribers get, too.
         clock: whether to publish the bag's time on /clock.
         stopped: is asked all the time whether to stop.
@@ -64,7 +64,7 @@ class Player:
         self._told = 0  # the latest time on /clock, in ns
 
     def wait(self, seconds: float) -> list[str]:
-        """Wait until somebody subscribes to each topic, at most so long; gives those that nobody has subscribed to."""
+        """Wait until somebody subscribes to each topic, at most so many seconds; gives those that nobody subscribes to."""
         end = time.monotonic() + seconds
         while True:
             alone = [topic for topic, publisher in self._publishers.items() if not publisher.get_subscription_count()]
@@ -189,7 +189,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--ros-args -r /camera/image_raw:=/front/image_raw, come last.",
     )
     parser.add_argument("bag", type=Path, help="the bag's folder, or a file of it")
-    parser.add_argument("--rate", type=float, default=1.0, help="so many times as fast (default: %(default)g)")
+    parser.add_argument("--rate", type=float, default=1.0, help="speed; 1: as recorded (default: %(default)g)")
     parser.add_argument(
         "--clock", action="store_true", help="publish the bag's time on /clock, for nodes with use_sim_time"
     )
@@ -200,14 +200,14 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="wait at most so long until somebody subscribes to each topic (default: %(default)g)",
+        help="wait at most this many seconds until somebody subscribes to each topic (default: %(default)g)",
     )
     parser.add_argument(
         "--delay",
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="then wait so long, for those that subscribe may not have found each other yet (default: %(default)g)",
+        help="then wait this many seconds, in which subscribers may find each other (default: %(default)g)",
     )
     arguments = parser.parse_args(argv)
     if not 0 < arguments.rate < float("inf"):
