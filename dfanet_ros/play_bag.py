@@ -64,7 +64,7 @@ class Player:
         self._told = 0  # the latest time on /clock, in ns
 
     def wait(self, seconds: float) -> list[str]:
-        """Wait until somebody subscribes to each topic, at most so many seconds; gives those that nobody subscribes to."""
+        """Wait at most so long until somebody subscribes to each topic; gives those that nobody subscribes to."""
         end = time.monotonic() + seconds
         while True:
             alone = [topic for topic, publisher in self._publishers.items() if not publisher.get_subscription_count()]
