@@ -13,13 +13,14 @@ import torch
 
 pytest.importorskip("lightning", reason="Lightning is not installed")
 
-from training_runs import TINY, write_folder
+from training_runs import ROOT, TINY, write_folder
 
 from dfanet_ros.checkpoint import MEAN, STD
 from dfanet_ros.image_files import ImageFileError
 from dfanet_ros.street_scenes import StreetScenes
-from training.config import Config
+from training.config import Config, load_config
 from training.data import Augmented, SeededSampler, SegmentationData, class_shares, kept_in_memory
+from training.doubts import scale_doubts
 
 CONFIG = Config(**{key: tuple(value) if isinstance(value, list) else value for key, value in TINY.items()})
 
@@ -99,6 +100,29 @@ def test_whole_frames_are_evaluated_at_their_labels_size(tmp_path: Path) -> None
     assert len(frames) == 2
     for image, label in frames:
         assert image.shape == (1, 32, 48, 3) and label.shape == (1, 64, 96)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "training/configs").glob("c*.yaml")), ids=lambda path: path.stem)
+def test_the_configs_train_at_the_scale_that_they_evaluate(path: Path) -> None:
+    frames = {"camvid": (360, 480), "cityscapes": (1024, 2048)}
+    config = load_config(Config, path)
+    assert scale_doubts(config, frames[config.data_set]) == []
+
+
+def test_a_scale_that_is_never_evaluated_is_told(tmp_path: Path) -> None:
+    data = SegmentationData(CONFIG, write_folder(tmp_path))
+    assert data.doubts() == []
+    (doubt,) = SegmentationData(dataclasses.replace(CONFIG, input_size=(32, 48)), tmp_path).doubts()
+    assert doubt == (
+        "input_size is [32, 48] and the first frame is [64, 96]: frames are evaluated at 0.50 of their height and 0.50 "
+        "of their width, but trained on at 0.75 to 1.75. Choose a scale that has both in it, like [0.3, 1.0]."
+    )
+    assert scale_doubts(dataclasses.replace(CONFIG, input_size=(32, 48), scale=(0.3, 1.0)), (64, 96)) == []
+    assert scale_doubts(dataclasses.replace(CONFIG, input_size=(64, 81)), (64, 96)) == []
+    (doubt,) = scale_doubts(dataclasses.replace(CONFIG, input_size=(64, 79)), (64, 96))
+    assert doubt.startswith("input_size is [64, 79] and the first frame is [64, 96]: evaluation and node squeeze")
+    both = scale_doubts(dataclasses.replace(CONFIG, input_size=(64, 64)), (64, 128))
+    assert len(both) == 2 and "at 1.00 of their height and 0.50 of their width" in both[0]
 
 
 def test_several_parts_are_one(tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ class Config(Hardware):
         warmup_iterations: Iterations over which the learning rate rises from 0.
         gradient_clip: Largest norm of the gradient; 0: no limit.
         ema_decay: Of the moving average of the weights, which is what is evaluated and kept; 0: no average.
-        scale: Smallest and largest factor that frames are scaled by.
+        scale: Smallest and largest factor that frames are scaled by, of their own size; has to contain
+            input_size / frame size, at which they are evaluated.
         colour: Largest relative change of brightness, contrast, saturation, white balance and gamma.
         class_weights: How much classes count: none (all alike) or log, 1 / ln(class_weight_offset + share of the
             pixels) as in ENet.

@@ -22,6 +22,7 @@ from dfanet_ros.pixels import resize_frame
 from training.augmentation import random_colours, random_crop, random_flip, random_scale
 from training.config import Classification, Config
 from training.data_sets import Labelled, Sample, open_part
+from training.doubts import scale_doubts
 
 Sent = tuple[Tensor, Tensor]  # RGB (N, H, W, 3) and ids (N, H, W), uint8; without N for a sample
 Batch = tuple[Tensor, Tensor]  # normalised images (N, 3, H, W) float32 and ids (N, H, W) int64
@@ -179,6 +180,11 @@ class SegmentationData(LightningDataModule):
     def batches(self) -> int:
         """Of an epoch, in each process."""
         return len(self.train) // self.config.batch_size
+
+    def doubts(self) -> list[str]:
+        """Sentences on what is hardly meant."""
+        height, width = self.train[0][1].shape
+        return scale_doubts(self.config, (height, width))
 
     def class_weights(self) -> Tensor | None:
         """1 / ln(offset + share of the pixels), as ENet has it: rare classes count more, but not without bound."""

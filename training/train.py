@@ -35,6 +35,8 @@ def train(config: Config, command: Command) -> Path:
     checkpoint = open_run(out, config, command.resume)
     seed_everything(config.seed, verbose=False)
     data = SegmentationData(config, command.data)
+    for doubt in data.doubts():
+        say(f"warning: {doubt}")
     task = SegmentationTask(config, data.labels, config.epochs * data.batches, data.class_weights())
     if config.init and checkpoint is None:
         say("\n".join(initialise(task.network, Path(config.init))))
