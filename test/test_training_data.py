@@ -154,6 +154,22 @@ def test_rare_classes_weigh_more_and_unlabelled_pixels_nothing(tmp_path: Path) -
     assert SegmentationData(dataclasses.replace(CONFIG, class_weights="none"), tmp_path).class_weights() is None
 
 
+def test_classes_that_no_pixel_has_are_told(tmp_path: Path) -> None:
+    root = write_folder(tmp_path)
+    (root / "labels.yaml").write_text("- {name: other, color: [1, 2, 3]}\n- {name: road, color: [4, 5, 6]}\n")
+    for path in root.glob("labels/*/*.png"):
+        mask = np.zeros((64, 96), np.uint8)
+        mask[32:] = 255
+        cv2.imwrite(str(path), mask)
+    config = dataclasses.replace(CONFIG, data_set="folder", class_weights="none")
+    (doubt,) = SegmentationData(config, root).doubts()
+    assert doubt.startswith("no pixel of train is labelled as road, which cannot be learnt so.")
+    counted = dataclasses.replace(config, cache_gib=0.0, class_weights="log")
+    assert SegmentationData(counted, root).doubts() == [doubt]
+    # Only where labels are read all the same.
+    assert SegmentationData(dataclasses.replace(counted, class_weights="none"), root).doubts() == []
+
+
 def test_missing_data_are_named(tmp_path: Path) -> None:
     with pytest.raises(ImageFileError, match="data set camvid is read from a folder: say where it is with --data"):
         SegmentationData(dataclasses.replace(CONFIG, data_set="camvid"), None)

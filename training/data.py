@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from dfanet_ros.pixels import resize_frame
 from training.augmentation import random_colours, random_crop, random_flip, random_scale
 from training.config import Classification, Config
 from training.data_sets import Labelled, Sample, open_part
-from training.doubts import scale_doubts
+from training.doubts import class_doubts, scale_doubts
 
 Sent = tuple[Tensor, Tensor]  # RGB (N, H, W, 3) and ids (N, H, W), uint8; without N for a sample
 Batch = tuple[Tensor, Tensor]  # normalised images (N, 3, H, W) float32 and ids (N, H, W) int64
@@ -168,7 +169,8 @@ class SegmentationData(LightningDataModule):
         parts = [open_part(config.data_set, root, part, config.input_size) for part in config.train_parts]
         self.labels: LabelSet = parts[0].labels
         together = Concatenated(parts)
-        self.train = kept_in_memory(together, config.cache_gib, " + ".join(config.train_parts))
+        self.train_name = " + ".join(config.train_parts)
+        self.train = kept_in_memory(together, config.cache_gib, self.train_name)
         val = open_part(config.data_set, root, config.val_part, config.input_size)
         self.val = kept_in_memory(val, config.cache_gib, config.val_part)
         if len(self.train) < config.batch_size:
@@ -182,16 +184,26 @@ class SegmentationData(LightningDataModule):
         return len(self.train) // self.config.batch_size
 
     def doubts(self) -> list[str]:
-        """Sentences on what is hardly meant."""
+        """Sentences on what is hardly meant.
+
+        Labels that are neither in memory nor counted for the weights of the classes are not all read for this.
+        """
         height, width = self.train[0][1].shape
-        return scale_doubts(self.config, (height, width))
+        doubts = scale_doubts(self.config, (height, width))
+        if isinstance(self.train, list) or self.config.class_weights != "none":
+            doubts += class_doubts(self.class_shares, self.labels, self.train_name)
+        return doubts
+
+    @cached_property
+    def class_shares(self) -> NDArray[np.float64]:
+        """The share of each class (C,) in the labelled pixels that are trained on."""
+        return class_shares(self.train, len(self.labels))
 
     def class_weights(self) -> Tensor | None:
         """1 / ln(offset + share of the pixels), as ENet has it: rare classes count more, but not without bound."""
         if self.config.class_weights == "none":
             return None
-        shares = class_shares(self.train, len(self.labels))
-        return torch.tensor(1 / np.log(self.config.class_weight_offset + shares), dtype=torch.float32)
+        return torch.tensor(1 / np.log(self.config.class_weight_offset + self.class_shares), dtype=torch.float32)
 
     def train_dataloader(self) -> DataLoader[Sent]:
         return self._loader(persistent=True)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
+from dfanet_ros.label_set import LabelSet
 from training.config import Config
 
 SQUEEZED = 1.2  # by how much height and width may be resized differently without a word
@@ -33,3 +37,20 @@ def scale_doubts(config: Config, frame_size: tuple[int, int]) -> list[str]:
             "input_size of the frames' ratio of height to width."
         )
     return doubts
+
+
+def class_doubts(shares: NDArray[np.float64], labels: LabelSet, name: str) -> list[str]:
+    """Whether each class is there to be learnt.
+
+    Args:
+        shares: (C,) of the labelled pixels.
+        labels: the classes.
+        name: of what is trained on.
+    """
+    absent = [labels.names[number] for number in np.flatnonzero(shares == 0)]
+    if not absent:
+        return []
+    return [
+        f"no pixel of {name} is labelled as {', '.join(absent)}, which cannot be learnt so. The values in a label file "
+        f"are ids, 0..{len(labels) - 1}, and 255 is unlabelled: of a mask in black and white, white counts as nothing."
+    ]
