@@ -1,4 +1,4 @@
-"""The trainer of a run is the one for the machine that it runs on."""
+"""A run: its trainer is the one for the machine, and its checkpoints may be moved with their folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from torch import nn
 
 pytest.importorskip("lightning", reason="Lightning is not installed")
 
+from lightning.pytorch.callbacks import ModelCheckpoint
+
 from training import runs
+from training.checkpoints import keep_last_and_best
 from training.config import Classification
 from training.synchronised import CPUSyncBatchNorm2d
 
@@ -49,3 +52,40 @@ def test_normalisation_of_several_processes(
     assert type(model[1][0]) is not expected
     model.load_state_dict(state)
     assert torch.equal(model.train()(images), logits)
+
+
+def best_of(out: Path) -> ModelCheckpoint:
+    best, _ = keep_last_and_best(out, "val/mIoU")
+    assert isinstance(best, ModelCheckpoint)
+    return best
+
+
+def after_an_evaluation(out: Path) -> ModelCheckpoint:
+    """What keeps the best checkpoint, when it has kept one."""
+    path, score = out / "checkpoints/best.ckpt", torch.tensor(66.0)
+    path.parent.mkdir(parents=True)
+    path.touch()
+    best = best_of(out)
+    best.best_model_path = best.kth_best_model_path = str(path)
+    best.best_model_score = best.current_score = best.kth_value = score
+    best.best_k_models = {str(path): score}
+    return best
+
+
+def test_a_moved_run_knows_its_best_score(tmp_path: Path) -> None:
+    state = after_an_evaluation(tmp_path / "before").state_dict()
+    (tmp_path / "before").rename(tmp_path / "after")
+    moved = best_of(tmp_path / "after")
+    moved.load_state_dict(state)
+    path = str(tmp_path / "after/checkpoints/best.ckpt")
+    assert moved.best_model_path == moved.kth_best_model_path == path
+    assert moved.best_model_score == moved.kth_value == 66 and moved.best_k_models == {path: 66}
+    # Where Lightning looks for the state, also of runs that began without this.
+    assert moved.state_key == ModelCheckpoint(monitor="val/mIoU", mode="max").state_key
+
+
+def test_a_run_without_its_best_checkpoint_gets_a_new_one(tmp_path: Path) -> None:
+    state = after_an_evaluation(tmp_path / "before").state_dict()
+    copied = best_of(tmp_path / "after")
+    copied.load_state_dict(state)
+    assert copied.best_model_score is None and copied.best_k_models == {}
