@@ -236,10 +236,15 @@ def test_a_cut_checkpoint_is_refused(checkpoint: Path, tmp_path: Path, capsys: p
             "not a whole checkpoint of training.train (UnpicklingError)",
         ),
         ({"state_dict": {}}, "it has no weights_info, which says what the network is; checkpoints of training.train"),
+        (
+            {"state_dict": {}, "weights_info": {}, "stale_statistics": True},
+            "it was written between two evaluations, and averaged weights get the statistics of their normalisation "
+            "when they are evaluated; take best.ckpt, or go on",
+        ),
         ({"state_dict": {}, "weights_info": {"format": "dfanet_ros/1"}}, "'classes' is missing in its metadata"),
         ({"state_dict": {}, "weights_info": {"format": "2"}}, "its format is '2', this version reads 'dfanet_ros/1'"),
     ],
-    ids=["list", "no state", "foreign class", "no info", "no classes", "format"],
+    ids=["list", "no state", "foreign class", "no info", "stale", "no classes", "format"],
 )
 def test_checkpoints_of_others_are_refused(
     saved: object, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -37,7 +37,8 @@ def load_training_checkpoint(path: Path) -> tuple[Network, WeightsInfo]:
     """The network of a checkpoint of `training.train`, in evaluation mode on the CPU, and what is known of it.
 
     Raises:
-        CheckpointError: the file is missing, damaged, of something else, or its tensors do not fit its network.
+        CheckpointError: the file is missing, damaged, of something else, its tensors do not fit its network, or its
+            normalisation has statistics of other weights.
     """
 
     def error(why: str) -> CheckpointError:
@@ -54,6 +55,11 @@ def load_training_checkpoint(path: Path) -> tuple[Network, WeightsInfo]:
     metadata = checkpoint.get("weights_info")
     if not isinstance(metadata, dict):
         raise error("it has no weights_info, which says what the network is; checkpoints of training.train have it")
+    if checkpoint.get("stale_statistics"):
+        raise error(
+            "it was written between two evaluations, and averaged weights get the statistics of their normalisation "
+            "when they are evaluated; take best.ckpt, or go on with the run (--resume) to its next evaluation"
+        )
     tensors = {
         name.removeprefix(PREFIX): value
         for name, value in state.items()

@@ -64,7 +64,7 @@ class SegmentationTask(LightningModule):
             data_set=config.data_set,
             input_size=config.input_size,
         )
-        self.val_miou: float | None = None
+        self._evaluated: tuple[int, float] | None = None  # the last epoch that was evaluated, and its mIoU
         self._captured: CapturedLoss | None = None
         self._unchecked: tuple[Tensor, int, int] | None = None  # the last batch's loss, its epoch and its number
 
@@ -125,8 +125,9 @@ class SegmentationTask(LightningModule):
         self.confusion.reset()
         if self.trainer.sanity_checking:
             return
-        self.val_miou = round(confusion.miou(), 2)
-        self.log("val/mIoU", self.val_miou, prog_bar=True)
+        miou = round(confusion.miou(), 2)
+        self._evaluated = self.current_epoch, miou
+        self.log("val/mIoU", miou, prog_bar=True)
         self.log("val/pixel_accuracy", confusion.pixel_accuracy())
         self.log("val/mean_accuracy", confusion.mean_accuracy())
         self.log("val/fwIoU", confusion.frequency_weighted_iou())
@@ -141,12 +142,13 @@ class SegmentationTask(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What `training.export` makes weights of."""
+        epoch, miou = self._evaluated or (None, None)
+        evaluated = epoch == self.current_epoch
         training = f"epoch {self.current_epoch + 1} of {describe(self.config)}"
-        checkpoint["weights_info"] = replace(self.info, val_miou=self.val_miou, training=training).to_metadata()
-        checkpoint["val_miou"] = self.val_miou
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.val_miou = checkpoint["val_miou"]
+        info = replace(self.info, val_miou=miou if evaluated else None, training=training)
+        checkpoint["weights_info"] = info.to_metadata()
+        # Averaged weights get the statistics of their normalisation when they are evaluated.
+        checkpoint["stale_statistics"] = bool(self.config.ema_decay) and not evaluated
 
 
 def describe(config: Config) -> str:
