@@ -89,7 +89,7 @@ class Config(Hardware):
         evaluate_every: Epochs between two evaluations.
         warmup_iterations: Iterations over which the learning rate rises from 0.
         gradient_clip: Largest norm of the gradient; 0: no limit.
-        ema_decay: Of the moving average of the weights, which is what is evaluated and kept; 0: no average.
+        ema_decay: Of the moving average of the weights, which is what is evaluated and kept (short at first); 0: none.
         scale: Smallest and largest factor that frames are scaled by, of their own size; has to contain
             input_size / frame size, at which they are evaluated.
         colour: Largest relative change of brightness, contrast, saturation, white balance and gamma.
