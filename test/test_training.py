@@ -57,7 +57,7 @@ def test_training_learns_and_its_weights_are_evaluated(data: Path, tmp_path: Pat
 
 
 def test_killed_and_resumed_ends_as_if_uninterrupted(data: Path, tmp_path: Path) -> None:
-    config = write_config(tmp_path / "run.yaml", workers=1)
+    config = write_config(tmp_path / "run.yaml", workers=1, network="backbone_aspp")  # which has dropout
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run("train", config=config, data=data, out=whole).returncode == 0
     starts = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
@@ -97,6 +98,11 @@ class SegmentationTask(LightningModule):
                 self._captured = CapturedLoss(self.batch_loss, self, images, target)
         except RuntimeError as error:
             say(f"The network's kernels are launched one by one, which is slower: {str(error).splitlines()[0]}")
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # So that what is dropped out depends on seed, process and iteration only, whatever came before.
+        seed = np.random.SeedSequence([self.config.seed, self.global_rank, self.global_step])
+        torch.manual_seed(int(seed.generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = (self._captured or self.batch_loss)(*batch)
