@@ -20,10 +20,13 @@ from training.synchronised import CPUSyncBatchNorm2d
 
 
 def arguments_of_trainer(
-    out: Path, monkeypatch: pytest.MonkeyPatch, config: Classification, cuda: bool
+    out: Path, monkeypatch: pytest.MonkeyPatch, config: Classification, cuda: bool, bfloat16: bool = True
 ) -> dict[str, Any]:
-    """What the trainer is made with on a machine with or without CUDA."""
+    """What the trainer is made with on a machine with or without CUDA, whose GPU has bfloat16 or emulates it."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: bfloat16 or including_emulation
+    )
     monkeypatch.setattr(runs, "Trainer", dict)
     return dict(runs.build_trainer(config, out, "val/top1", 1))
 
@@ -52,6 +55,24 @@ def test_normalisation_of_several_processes(
     assert type(model[1][0]) is not expected
     model.load_state_dict(state)
     assert torch.equal(model.train()(images), logits)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "cuda", "bfloat16", "expected"),
+    [
+        ("auto", True, True, "bf16-mixed"),
+        ("gpu", True, False, "32-true"),
+        ("auto", False, False, "32-true"),
+        ("cpu", True, True, "32-true"),
+    ],
+)
+def test_precision_is_what_the_machine_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accelerator: Any, cuda: bool, bfloat16: bool, expected: str
+) -> None:
+    config = Classification(accelerator=accelerator)
+    assert arguments_of_trainer(tmp_path, monkeypatch, config, cuda, bfloat16)["precision"] == expected
+    given = Classification(accelerator=accelerator, precision="16-mixed")
+    assert arguments_of_trainer(tmp_path, monkeypatch, given, cuda, bfloat16)["precision"] == "16-mixed"
 
 
 def best_of(out: Path) -> ModelCheckpoint:

@@ -28,7 +28,7 @@ class Hardware:
         accelerator: cpu, gpu, or auto: a GPU where there is one.
         devices: Processes on each machine, one for each GPU.
         num_nodes: Machines (started on each by torchrun or a scheduler that Lightning knows).
-        precision: 32-true, bf16-mixed or 16-mixed; auto: bf16-mixed on a GPU, else 32-true.
+        precision: 32-true, bf16-mixed or 16-mixed; auto: bf16-mixed on a GPU that has bfloat16, else 32-true.
         cuda_graphs: Launch a batch's kernels at once, on one GPU (not with ohem); to be turned off to look for errors.
         workers: Processes for each device that prepare batches; 0: none besides the training's own.
         cache_gib: Decoded frames are kept in memory if all together take no more than this.

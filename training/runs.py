@@ -79,7 +79,8 @@ def build_trainer(
     cuda = config.accelerator != "cpu" and torch.cuda.is_available()
     precision = config.precision
     if precision == "auto":
-        precision = "bf16-mixed" if cuda else "32-true"
+        # Older GPUs only emulate bfloat16, slower than what they have.
+        precision = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     loggers: list[Logger] = [CSVLogger(out, name="logs", flush_logs_every_n_steps=1)]
     if config.tensorboard:
         loggers.append(TensorBoardLogger(out, name="tensorboard"))
