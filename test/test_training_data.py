@@ -132,10 +132,22 @@ def test_several_parts_are_one(tmp_path: Path) -> None:
 
 
 def test_only_what_fits_is_kept_in_memory(tmp_path: Path) -> None:
-    scenes = StreetScenes(4, 64, 96)
-    size = 64 * 96 * 4 / 2**30
-    assert isinstance(kept_in_memory(scenes, 4.01 * size, "train"), list)
-    assert kept_in_memory(scenes, 3.99 * size, "train") is scenes
+    scenes, size = StreetScenes(4, 64, 96), 64 * 96 * 4
+    kept, left = kept_in_memory(scenes, 4.5 * size, "train")
+    assert isinstance(kept, list) and len(kept) == 4 and left == size / 2
+    assert kept_in_memory(scenes, 3.99 * size, "train") == (scenes, 3.99 * size)
+    # Whatever the first one's size says.
+    larger = [scenes[0], *StreetScenes(3, 128, 96)]
+    assert kept_in_memory(larger, 6.99 * size, "train")[0] is larger
+    assert kept_in_memory(larger, 7 * size, "train") == ([*larger], 0)
+
+
+@pytest.mark.parametrize(("frames", "kept"), [(7, (False, True)), (9, (True, False)), (10, (True, True))])
+def test_the_room_is_for_all_parts_together(tmp_path: Path, frames: int, kept: tuple[bool, bool]) -> None:
+    """There are 8 frames in train and 2 in val."""
+    config = dataclasses.replace(CONFIG, cache_gib=frames * 64 * 96 * 4 / 2**30)
+    data = SegmentationData(config, write_folder(tmp_path))
+    assert (isinstance(data.train, list), isinstance(data.val, list)) == kept
 
 
 def test_rare_classes_weigh_more_and_unlabelled_pixels_nothing(tmp_path: Path) -> None:

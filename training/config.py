@@ -31,7 +31,8 @@ class Hardware:
         precision: 32-true, bf16-mixed or 16-mixed; auto: bf16-mixed on a GPU that has bfloat16, else 32-true.
         cuda_graphs: Launch a batch's kernels at once, on one GPU (not with ohem); to be turned off to look for errors.
         workers: Processes for each device that prepare batches; 0: none besides the training's own.
-        cache_gib: Decoded frames are kept in memory if all together take no more than this.
+        cache_gib: Each process keeps decoded frames in memory, if those of train together take no more than this, and
+            those of val no more than what is left of it.
         tensorboard: Write logs for TensorBoard, too, beside the CSV files (needs pip install tensorboard).
     """
 

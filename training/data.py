@@ -42,14 +42,27 @@ def normalise(images: Tensor) -> Tensor:
     return normalised if images.is_cuda else normalised.contiguous()
 
 
-def kept_in_memory(samples: Sequence[Sample], gib: float, name: str) -> Sequence[Sample]:
-    """The samples decoded once, for that takes longer than all the rest, if they take no more than `gib` GiB."""
+def kept_in_memory(samples: Sequence[Sample], room: float, name: str) -> tuple[Sequence[Sample], float]:
+    """The samples decoded once, for that takes longer than all the rest, if there is room.
+
+    Args:
+        samples: decoded whenever they are asked for.
+        room: in bytes.
+        name: of the samples.
+
+    Returns:
+        A list, and the room that it leaves; or the samples as they are, and all of the room.
+    """
     if not len(samples):
         raise ImageFileError(f"there are no images in {name}")
-    image, label = samples[0]
-    if len(samples) * (image.nbytes + label.nbytes) > gib * 2**30:
-        return samples
-    return [samples[index] for index in tqdm(range(len(samples)), f"reading {name}", unit="frame", leave=False)]
+    kept, left = [], room
+    for index in tqdm(range(len(samples)), f"reading {name}", unit="frame", leave=False):
+        image, label = samples[index]
+        left -= image.nbytes + label.nbytes
+        if left < 0:
+            return samples, room
+        kept.append((image, label))
+    return kept, left
 
 
 def in_workers(config: Config | Classification) -> dict[str, Any]:
@@ -170,9 +183,9 @@ class SegmentationData(LightningDataModule):
         self.labels: LabelSet = parts[0].labels
         together = Concatenated(parts)
         self.train_name = " + ".join(config.train_parts)
-        self.train = kept_in_memory(together, config.cache_gib, self.train_name)
+        self.train, room = kept_in_memory(together, config.cache_gib * 2**30, self.train_name)
         val = open_part(config.data_set, root, config.val_part, config.input_size)
-        self.val = kept_in_memory(val, config.cache_gib, config.val_part)
+        self.val, _ = kept_in_memory(val, room, config.val_part)
         if len(self.train) < config.batch_size:
             raise ImageFileError(
                 f"there are {len(self.train)} frames to train on, fewer than the batch_size {config.batch_size}"
