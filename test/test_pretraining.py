@@ -84,6 +84,13 @@ def test_missing_images_are_named(tmp_path: Path) -> None:
     assert done.returncode == 1 and "do not have the same classes: empty, plain" in done.stderr
 
 
+def test_fewer_images_than_a_batch_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(TINY | {"batch_size": 32}))
+    done = run("pretrain", config=tmp_path / "run.yaml", data=write_classes(tmp_path / "images"), out=tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr == "error: there are 24 images to train on, fewer than the batch_size 32\n"
+
+
 def test_images_are_numbered_by_their_folders(tmp_path: Path) -> None:
     folders = ClassFolders(write_classes(tmp_path) / "train")
     assert folders.classes == ["across", "down", "plain"] and len(folders) == 24

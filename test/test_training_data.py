@@ -188,7 +188,7 @@ def test_missing_data_are_named(tmp_path: Path) -> None:
     with pytest.raises(ImageFileError, match=rf"there is no folder {tmp_path}/images/train"):
         SegmentationData(CONFIG, tmp_path)
     root = write_folder(tmp_path)
-    with pytest.raises(ImageFileError, match="there are 8 frames to train on, fewer than the batch_size 16"):
+    with pytest.raises(ImageFileError, match="there are 8 images to train on, fewer than the batch_size 16"):
         SegmentationData(dataclasses.replace(CONFIG, batch_size=16), root)
     (root / "labels/val/001.png").unlink()
     with pytest.raises(ImageFileError, match=r"the label .*labels/val/001\.png is missing"):

@@ -65,6 +65,14 @@ def kept_in_memory(samples: Sequence[Sample], room: float, name: str) -> tuple[S
     return kept, left
 
 
+def check_enough(samples: Sequence[Any], config: Config | Classification) -> None:
+    """Raise ImageFileError if there is no whole batch to train on."""
+    if len(samples) < config.batch_size:
+        raise ImageFileError(
+            f"there are {len(samples)} images to train on, fewer than the batch_size {config.batch_size}"
+        )
+
+
 def in_workers(config: Config | Classification) -> dict[str, Any]:
     """Arguments of a `DataLoader` by which processes of its own prepare the samples.
 
@@ -186,10 +194,7 @@ class SegmentationData(LightningDataModule):
         self.train, room = kept_in_memory(together, config.cache_gib * 2**30, self.train_name)
         val = open_part(config.data_set, root, config.val_part, config.input_size)
         self.val, _ = kept_in_memory(val, room, config.val_part)
-        if len(self.train) < config.batch_size:
-            raise ImageFileError(
-                f"there are {len(self.train)} frames to train on, fewer than the batch_size {config.batch_size}"
-            )
+        check_enough(self.train, config)
 
     @property
     def batches(self) -> int:
