@@ -19,7 +19,7 @@ from dfanet_ros.checkpoint import MEAN, STD
 from dfanet_ros.image_files import ImageFileError
 from dfanet_ros.street_scenes import StreetScenes
 from training.config import Config, load_config
-from training.data import Augmented, SeededSampler, SegmentationData, class_shares, kept_in_memory
+from training.data import Augmented, SeededSampler, SegmentationData, class_shares, kept_in_memory, mean_and_std
 from training.doubts import scale_doubts
 
 CONFIG = Config(**{key: tuple(value) if isinstance(value, list) else value for key, value in TINY.items()})
@@ -36,6 +36,7 @@ def test_batches_are_what_the_network_takes(tmp_path: Path) -> None:
     assert normalised.is_contiguous() and normalised.dtype == torch.float32
     np.testing.assert_allclose(normalised, expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-6)
     assert target.dtype == torch.int64 and torch.equal(target, ids.long())
+    assert mean_and_std(images.device) is mean_and_std(images.device)
     first, _ = next(data.statistics_batches(torch.device("cpu")))
     assert torch.equal(first, normalised)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,16 @@ def as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
 
 def normalise(images: Tensor) -> Tensor:
     """RGB (N, H, W, 3) uint8 to float32 (N, 3, H, W), with zero mean and unit deviation, where the images are."""
-    mean, std = (torch.tensor(values, device=images.device) for values in (MEAN, STD))
+    mean, std = mean_and_std(images.device)
     normalised = ((images / 255 - mean) / std).permute(0, 3, 1, 2)
     # Channels last in memory, as they come, is what GPUs are fast with; on CPUs some backward passes are wrong with it.
     return normalised if images.is_cuda else normalised.contiguous()
+
+
+@cache
+def mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of RGB, (3,) float32 each; kept, for to copy them to a GPU is to wait for it."""
+    return torch.tensor(MEAN, device=device), torch.tensor(STD, device=device)
 
 
 def kept_in_memory(samples: Sequence[Sample], room: float, name: str) -> tuple[Sequence[Sample], float]:
