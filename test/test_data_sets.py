@@ -307,6 +307,7 @@ def test_own_data(tmp_path: Path) -> None:
         ("name: floor", r"labels\.yaml is not a list of classes"),
         ("[]", r"labels\.yaml is not a list of classes"),
         (LABELS_YAML * 128, r"labels\.yaml is not .*, 1 to 255 of them"),
+        (LABELS_YAML * 2, r"labels\.yaml has 'floor' twice, as classes 0 and 2: each needs its own name"),
         ("- floor", r"labels\.yaml has the entry floor; it is a list of classes, each with"),
         ("- {name: 3, color: [1, 2, 3]}", r"labels\.yaml has the entry \{'name': 3"),
         ("- {name: floor}", r"labels\.yaml has the entry"),
