@@ -173,3 +173,11 @@ def test_a_run_starts_from_other_weights(data: Path, tmp_path: Path) -> None:
     again, _ = load_checkpoint(tmp_path / "second/last.safetensors")
     for (name, before), after in zip(network.named_parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(after, before, atol=1e-6, rtol=0, msg=name)
+
+
+def test_a_run_starts_from_shipped_weights(data: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "run.yaml", epochs=2, init="street_scenes")
+    done = run("train", config=config, data=data, out=tmp_path / "run")
+    count = len(load_checkpoint(tmp_path / "run/last.safetensors")[0].state_dict())
+    assert f"{count} of {count} tensors start from" in done.stdout
+    assert "from street_scenes" in load_checkpoint(tmp_path / "run/last.safetensors")[1].training

@@ -83,8 +83,9 @@ class Config(Hardware):
         network: A network of the registry.
         backbone: One that the network has; auto: its default one.
         options: Others of the network, as {input_scale: 0.25} of dfanet or {output_stride: 8} of deeplabv3.
-        init: A .safetensors file to start from: a pretrained backbone, or a trained network (its classifier is left
-            out if the classes differ in number); for deeplabv3 also torchvision's .pth files; empty: from scratch.
+        init: A .safetensors file to start from, or the name of shipped weights: a pretrained backbone, or a trained
+            network (its classifier is left out if the classes differ in number); for deeplabv3 also torchvision's .pth
+            files; empty: from scratch.
         train_parts: Parts of the data set that are trained on.
         val_part: Part that is evaluated on.
         evaluate_every: Epochs between two evaluations.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lightning.pytorch import seed_everything
 
+from dfanet_ros.segmenter import find_weights
 from training.averaging import MovingAverage
 from training.config import Command, Config, parse_command
 from training.data import SegmentationData
@@ -39,7 +40,7 @@ def train(config: Config, command: Command) -> Path:
         say(f"warning: {doubt}")
     task = SegmentationTask(config, data.labels, config.epochs * data.batches, data.class_weights())
     if config.init and checkpoint is None:
-        say("\n".join(initialise(task.network, Path(config.init))))
+        say("\n".join(initialise(task.network, find_weights(config.init))))
     average = [MovingAverage(config.ema_decay)] if config.ema_decay else []
     trainer = build_trainer(
         config, out, SCORE, config.epochs, config.evaluate_every, config.gradient_clip, callbacks=average
