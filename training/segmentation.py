@@ -175,4 +175,8 @@ def describe(config: Config) -> str:
         f"seed {config.seed}",
         f"from {config.init or 'scratch'}",
     ]
+    for name in ("gradient_clip", "label_smoothing", "ohem", "precision", "val_part"):
+        value = getattr(config, name)
+        if value != getattr(Config, name):  # the default
+            parts.append(f"{name.replace('_', ' ')} {value}")
     return ", ".join(parts)
