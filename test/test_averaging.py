@@ -18,9 +18,9 @@ from dfanet_ros.checkpoint import CheckpointError
 from training.averaging import MovingAverage
 from training.config import Config, load_config
 from training.data import SegmentationData
-from training.export import load_training_checkpoint
 from training.runs import build_trainer
 from training.segmentation import SegmentationTask
+from training.weights import load_training_checkpoint
 
 
 def fit(folder: Path, *callbacks: Callback, **changes: Any) -> SegmentationTask:

@@ -15,7 +15,8 @@ from conftest import info_of, lively_network
 
 from dfanet_ros.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dfanet_ros.network.base import Network
-from training.export import export_weights, load_training_checkpoint, main
+from training.export import main
+from training.weights import export_weights, load_training_checkpoint
 
 ROOT = Path(__file__).parents[1]
 

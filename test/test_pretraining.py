@@ -54,6 +54,8 @@ def test_a_backbone_is_pretrained_and_segmentation_starts_from_it(tmp_path: Path
     done = run("pretrain", config=tmp_path / "run.yaml", data=images, out=out)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"backbone: {out}/backbone.safetensors"
+    written = (out / "backbone.safetensors").stat().st_mode
+    assert written == (out / "config.yaml").stat().st_mode, "others cannot read it"
     losses, accuracies = logged(out, "train/loss"), logged(out, "val/top1")
     assert len(losses) == len(accuracies) == 6 and losses[-1] < losses[0]
     rates = logged(out, "lr-SGD")

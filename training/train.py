@@ -12,12 +12,13 @@ from lightning.pytorch import seed_everything
 
 from dfanet_ros.segmenter import find_weights
 from training.averaging import MovingAverage
+from training.checkpoints import FOLDER
 from training.config import Command, Config, parse_command
 from training.data import SegmentationData
-from training.export import export_weights
 from training.runs import build_trainer, open_run, say
 from training.segmentation import SegmentationTask
 from training.transfer import initialise
+from training.weights import export_weights
 
 SCORE = "val/mIoU"
 
@@ -49,7 +50,7 @@ def train(config: Config, command: Command) -> Path:
     best = out / "best.safetensors"
     if trainer.is_global_zero:
         for name in ("best", "last"):
-            export_weights(out / "checkpoints" / f"{name}.ckpt", out / f"{name}.safetensors")
+            export_weights(out / FOLDER / f"{name}.ckpt", out / f"{name}.safetensors")
     return best
 
 
