@@ -36,6 +36,12 @@ def test_size_of_each_row_is_the_published(row: PaperRow) -> None:
     assert ours.megabytes == pytest.approx(row.megabytes, rel=0.10)
 
 
+def test_a_network_that_is_counted_stays_as_it_is() -> None:
+    network = build_network("dfanet", num_classes=5, backbone="xception_b").train()
+    complexity(network, (64, 64))
+    assert network.training and all(tensor.device.type == "cpu" for tensor in network.state_dict().values())
+
+
 def test_fast_scnn_has_its_papers_parameters() -> None:
     """1.11 million are those of its convolutions; normalisation adds 0.02."""
     network = build_network("fast_scnn", num_classes=19)
