@@ -185,7 +185,8 @@ def test_weights_need_no_onnx_and_models_say_what_they_need(checkpoint: Path, tm
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == (
-        "error: --out needs onnx and onnxruntime and onnxscript for .onnx: pip install onnx onnxruntime onnxscript\n"
+        f"error: --out is '{tmp_path}/weights.onnx': it needs packages that are not installed (pip install onnx "
+        "onnxruntime onnxscript)\n"
     )
     assert [file.name for file in tmp_path.iterdir()] == ["weights.safetensors"]
 

@@ -21,13 +21,13 @@ from tqdm import tqdm
 
 from dfanet_ros.checkpoint import WeightsInfo, load_checkpoint
 from dfanet_ros.frame import Frame
-from dfanet_ros.image_files import ImageFolder
 from dfanet_ros.report.curves import LOSSES, VAL_MIOU, Curve, log_files, read_curves
 from dfanet_ros.report.measures import class_lines, measure_lines
 from dfanet_ros.report.scored_frames import SHOWN, ScoredFrames
 from dfanet_ros.segmenter import Segmenter, find_weights
 from training.data_sets import DATA_SETS, Labelled, LabelledFiles, Sample, open_part
 from training.data_sets.files import plain_ids
+from training.data_sets.layouts import same_names
 
 PART = "val"
 
@@ -54,8 +54,7 @@ def open_samples(arguments: argparse.Namespace, info: WeightsInfo) -> Labelled:
         ValueError: they cannot be read, or are of another number of classes than the weights.
     """
     if arguments.images is not None:
-        folder = ImageFolder(arguments.images, arguments.labels)
-        pairs = [(image, arguments.labels / f"{image.stem}.png") for image in folder.images]
+        pairs = same_names(arguments.images, arguments.labels)
         return LabelledFiles(pairs, info.labels, plain_ids(info.labels))
     samples = open_part(arguments.data_set, arguments.data, arguments.part or PART, info.input_size)
     if len(samples.labels) != len(info.labels):

@@ -15,13 +15,13 @@ four times as many logits of a deeplabv3 that was trained at 16, --option input_
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from dfanet_ros.checkpoint import WeightsInfo, load_checkpoint, network_from, save_checkpoint
+from dfanet_ros.engines.onnx_model import OPSET, missing
 from dfanet_ros.network.base import Network
 from dfanet_ros.segmenter import find_weights
 from training.weights import load_training_checkpoint
@@ -92,10 +92,8 @@ def check(arguments: argparse.Namespace) -> None:
         raise ValueError("--input-size is for .onnx only: weights take images of any size, so leave it out")
     if size is not None and min(size) < 1:
         raise ValueError(f"--input-size is {size[0]} {size[1]}, but height and width have to be at least 1 pixel")
-    if out.suffix == ".onnx":
-        missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
-        if missing:
-            raise ValueError(f"--out needs {' and '.join(missing)} for .onnx: pip install {' '.join(ONNX_PACKAGES)}")
+    if out.suffix == ".onnx" and (why := missing(*ONNX_PACKAGES)):
+        raise ValueError(f"--out is '{out}': {why}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -111,7 +109,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             network, info = with_options(network, info, arguments.option, weights)
         if out.suffix == ".onnx":
             # Not at the top, as weights are to be had without onnx.
-            from dfanet_ros.engines.onnx_model import OPSET
             from training.onnx_model import write_onnx
 
             height, width = arguments.input_size or info.input_size
