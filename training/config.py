@@ -204,7 +204,7 @@ class Classification(Hardware):
 
 def check_choice(name: str, value: str, allowed: Any) -> None:
     if value not in allowed:
-        raise ConfigError(f"{name} is '{value}', but there are {', '.join(allowed)}")
+        raise ConfigError(f"{name} is '{value}', but has to be one of {', '.join(allowed)}")
 
 
 def check_positive(name: str, value: float) -> None:

@@ -187,7 +187,7 @@ def check(arguments: argparse.Namespace) -> None:
             f"{' and '.join(given) or 'none of them'}"
         )
     if arguments.data_set is not None and arguments.data_set not in DATA_SETS:
-        raise ValueError(f"--data-set is '{arguments.data_set}', but there are {', '.join(DATA_SETS)}")
+        raise ValueError(f"--data-set is '{arguments.data_set}', but has to be one of {', '.join(DATA_SETS)}")
     if arguments.part is not None and arguments.data_set is None:
         raise ValueError("--part goes with --data-set; of --images and --labels, name the folders of the part")
     if arguments.run is not None and arguments.out is None:
