@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,10 +111,15 @@ def named(network: str, backbone: str) -> str:
 
 def save_checkpoint(path: Path, network: Network, info: WeightsInfo) -> None:
     """Write the weights and what they are; the file is there whole or not at all."""
+    write_tensors(path, network.state_dict(), info.to_metadata())
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write a .safetensors file; it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    unfinished.write_bytes(save(tensors, metadata=info.to_metadata()))  # save_file lets only the owner read it
+    written = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    unfinished.write_bytes(save(written, metadata=metadata))  # save_file lets only the owner read it
     os.replace(unfinished, path)
 
 

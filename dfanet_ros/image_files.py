@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from dfanet_ros.numbered import by_number
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_DEPTH = 24  # the place of the byte that says how many bits a channel has
 
 
 class ImageFileError(ValueError):
@@ -27,6 +29,11 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 def read_label(path: Path) -> NDArray[np.uint8]:
     """A label file (8-bit PNG of ids) as (H, W) uint8."""
     label = _read(path, cv2.IMREAD_UNCHANGED)
+    with path.open("rb") as file:
+        start = file.read(PNG_DEPTH + 1)
+    # OpenCV enlarges the values of fewer bits: those of 1 bit to 0 and 255, which is unlabelled.
+    if start.startswith(PNG_SIGNATURE) and start[PNG_DEPTH] < 8:
+        raise ImageFileError(f"{path} has a bit depth of {start[PNG_DEPTH]}; a label is 8 bits of one channel (ids)")
     if label.dtype != np.uint8 or label.ndim != 2:
         raise ImageFileError(f"{path} is {label.dtype} of shape {label.shape}; a label is 8 bits of one channel (ids)")
     return label

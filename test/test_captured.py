@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 pytest.importorskip("lightning", reason="Lightning is not installed")
 
 from training_runs import logged, run, write_config, write_folder
+
+from training.captured import CapturedLoss
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 ONE_BY_ONE = "launched one by one"
@@ -43,3 +46,27 @@ def test_hard_examples_are_mined_without_graphs(tmp_path: Path) -> None:
     write_folder(tmp_path / "scenes")
     losses = run_on_gpu(tmp_path, "hard", ohem=0.7)
     assert len(losses) == 4 and losses[-1] < losses[0]
+
+
+def refused(device: str, loss: Any, says: str) -> None:
+    """A capture that fails leaves the running statistics as they were."""
+    module = nn.BatchNorm2d(3).to(device)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    images, target = torch.rand(2, 3, 4, 4, device=device), torch.zeros(2, 4, 4, dtype=torch.int64, device=device)
+    with pytest.raises(RuntimeError, match=says):
+        CapturedLoss(lambda images, _: loss(module(images)), module, images, target)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+def test_statistics_are_as_before_a_capture_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(self: CapturedLoss, loss: Any) -> None:
+        self._compute(loss)
+        raise RuntimeError("no graphs here")
+
+    monkeypatch.setattr(CapturedLoss, "_capture", fails)
+    refused("cpu", Tensor.sum, "no graphs here")
+
+
+@CUDA
+def test_a_loss_that_waits_cannot_be_captured() -> None:
+    refused("cuda", lambda output: output.sum() * output.sum().item(), "captur")

@@ -73,7 +73,7 @@ def test_tensors_without_our_metadata_are_refused(tmp_path: Path) -> None:
     ("metadata", "says"),
     [
         ({"format": "dfanet_ros/9"}, "its format is 'dfanet_ros/9', this version reads 'dfanet_ros/1'"),
-        ({"network": "unet"}, "network is 'unet', but there are only these"),
+        ({"network": "unet"}, "network is 'unet', but has to be one of dfanet"),
         ({"classes": "{"}, "foreign"),
         ({"classes": json.dumps([{"name": "road"}])}, "'color' is missing"),
         ({"input_size": "[1]"}, "foreign"),
@@ -155,7 +155,7 @@ def test_empty_weights_are_the_shipped_ones(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("deeplabv3", "auto", "no weights of deeplabv3 with resnet18 are shipped: name a file"),
         ("deeplabv3", "resnet101", "no weights of deeplabv3 with resnet101 are shipped"),
-        ("auto", "resnet50", "backbone is 'resnet50', but network dfanet has these: xception_a, xception_b"),
+        ("auto", "resnet50", "backbone is 'resnet50', but has to be one of xception_a, xception_b for network dfanet"),
         ("fast_scnn", "resnet50", "backbone is 'resnet50', but network fast_scnn has none to choose: leave it at auto"),
     ],
 )

@@ -307,6 +307,7 @@ def test_own_data(tmp_path: Path) -> None:
         ("name: floor", r"labels\.yaml is not a list of classes"),
         ("[]", r"labels\.yaml is not a list of classes"),
         (LABELS_YAML * 128, r"labels\.yaml is not .*, 1 to 255 of them"),
+        (LABELS_YAML * 2, r"labels\.yaml has 'floor' twice, as classes 0 and 2: each needs its own name"),
         ("- floor", r"labels\.yaml has the entry floor; it is a list of classes, each with"),
         ("- {name: 3, color: [1, 2, 3]}", r"labels\.yaml has the entry \{'name': 3"),
         ("- {name: floor}", r"labels\.yaml has the entry"),
@@ -378,6 +379,12 @@ def test_wrong_ids_and_unreadable_labels_are_named(tmp_path: Path) -> None:
         data[0]
     write(tmp_path / "labels/train/a.png", (1, 2, 3))
     with pytest.raises(ImageFileError, match=r"a\.png is uint8 of shape \(8, 10, 3\); a label is 8 bits of one"):
+        data[0]
+    # Of one bit a pixel, where OpenCV makes 255 of 1, and 255 is unlabelled.
+    assert cv2.imwrite(
+        str(tmp_path / "labels/train/a.png"), np.eye(8, 10, dtype=np.uint8), [cv2.IMWRITE_PNG_BILEVEL, 1]
+    )
+    with pytest.raises(ImageFileError, match=r"labels/train/a\.png has a bit depth of 1; a label is 8 bits of one"):
         data[0]
     (tmp_path / "labels/train/a.png").write_text("no image")
     with pytest.raises(ImageFileError, match=r"labels/train/a\.png is not an image that OpenCV can read"):

@@ -238,7 +238,7 @@ GIVE = "error: say what to measure on, either with --images and --labels, or wit
         ("--data-set camvid", f"{GIVE} --data-set"),
         ("--images a --data b", f"{GIVE} --images and --data"),
         ("--images a --labels b --data-set camvid --data c", f"{GIVE} --images and --labels and --data-set and --data"),
-        ("--data-set mars --data .", "error: --data-set is 'mars', but there are camvid, "),
+        ("--data-set mars --data .", "error: --data-set is 'mars', but has to be one of camvid, "),
         ("--images a --labels b --part train", "error: --part goes with --data-set"),
         ("--images a --labels b --run c", "error: --run is for the report: say with --out where to write it"),
         ("--images /no/a --labels /no/b", "error: there is no folder /no/a"),

@@ -15,7 +15,8 @@ from conftest import info_of, lively_network
 
 from dfanet_ros.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dfanet_ros.network.base import Network
-from training.export import export_weights, load_training_checkpoint, main
+from training.export import main
+from training.weights import export_weights, load_training_checkpoint
 
 ROOT = Path(__file__).parents[1]
 
@@ -184,7 +185,8 @@ def test_weights_need_no_onnx_and_models_say_what_they_need(checkpoint: Path, tm
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == (
-        "error: --out needs onnx and onnxruntime and onnxscript for .onnx: pip install onnx onnxruntime onnxscript\n"
+        f"error: --out is '{tmp_path}/weights.onnx': it needs packages that are not installed (pip install onnx "
+        "onnxruntime onnxscript)\n"
     )
     assert [file.name for file in tmp_path.iterdir()] == ["weights.safetensors"]
 
@@ -236,10 +238,15 @@ def test_a_cut_checkpoint_is_refused(checkpoint: Path, tmp_path: Path, capsys: p
             "not a whole checkpoint of training.train (UnpicklingError)",
         ),
         ({"state_dict": {}}, "it has no weights_info, which says what the network is; checkpoints of training.train"),
+        (
+            {"state_dict": {}, "weights_info": {}, "stale_statistics": True},
+            "it was written between two evaluations, and averaged weights get the statistics of their normalisation "
+            "when they are evaluated; take best.ckpt, or go on",
+        ),
         ({"state_dict": {}, "weights_info": {"format": "dfanet_ros/1"}}, "'classes' is missing in its metadata"),
         ({"state_dict": {}, "weights_info": {"format": "2"}}, "its format is '2', this version reads 'dfanet_ros/1'"),
     ],
-    ids=["list", "no state", "foreign class", "no info", "no classes", "format"],
+    ids=["list", "no state", "foreign class", "no info", "stale", "no classes", "format"],
 )
 def test_checkpoints_of_others_are_refused(
     saved: object, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -54,6 +54,8 @@ def test_a_backbone_is_pretrained_and_segmentation_starts_from_it(tmp_path: Path
     done = run("pretrain", config=tmp_path / "run.yaml", data=images, out=out)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"backbone: {out}/backbone.safetensors"
+    written = (out / "backbone.safetensors").stat().st_mode
+    assert written == (out / "config.yaml").stat().st_mode, "others cannot read it"
     losses, accuracies = logged(out, "train/loss"), logged(out, "val/top1")
     assert len(losses) == len(accuracies) == 6 and losses[-1] < losses[0]
     rates = logged(out, "lr-SGD")
@@ -82,6 +84,13 @@ def test_missing_images_are_named(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(TINY))
     done = run("pretrain", config=tmp_path / "run.yaml", data=images, out=tmp_path / "out")
     assert done.returncode == 1 and "do not have the same classes: empty, plain" in done.stderr
+
+
+def test_fewer_images_than_a_batch_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(TINY | {"batch_size": 32}))
+    done = run("pretrain", config=tmp_path / "run.yaml", data=write_classes(tmp_path / "images"), out=tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr == "error: there are 24 images to train on, fewer than the batch_size 32\n"
 
 
 def test_images_are_numbered_by_their_folders(tmp_path: Path) -> None:

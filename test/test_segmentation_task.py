@@ -13,7 +13,7 @@ pytest.importorskip("lightning", reason="Lightning is not installed")
 
 from dfanet_ros.label_set import STREET_SCENES, UNLABELLED
 from training.config import Config, ConfigError
-from training.segmentation import SegmentationTask
+from training.segmentation import SegmentationTask, describe
 
 STRIDES = {"dfanet": 4, "fast_scnn": 8, "deeplabv3": 16}
 
@@ -60,3 +60,11 @@ def test_a_batch_that_cannot_be_normalised_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"batch_size is 1, but network {name} needs at least 2"):
         task_of(network=name, batch_size=1)
     task_of(network="dfanet", batch_size=1)
+
+
+def test_weights_say_what_they_were_trained_with() -> None:
+    plain = describe(task_of(gradient_clip=0.0).config)
+    assert plain.endswith("EMA 0.8, seed 0, from scratch")
+    changes = {"gradient_clip": 1.0, "label_smoothing": 0.1, "ohem": 0.7, "precision": "bf16-mixed", "val_part": "test"}
+    more = ", gradient clip 1.0, label smoothing 0.1, ohem 0.7, precision bf16-mixed, val part test"
+    assert describe(task_of(**changes).config) == plain + more

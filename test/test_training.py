@@ -57,7 +57,7 @@ def test_training_learns_and_its_weights_are_evaluated(data: Path, tmp_path: Pat
 
 
 def test_killed_and_resumed_ends_as_if_uninterrupted(data: Path, tmp_path: Path) -> None:
-    config = write_config(tmp_path / "run.yaml", workers=1)
+    config = write_config(tmp_path / "run.yaml", workers=1, network="backbone_aspp")  # which has dropout
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run("train", config=config, data=data, out=whole).returncode == 0
     starts = 0
@@ -173,3 +173,11 @@ def test_a_run_starts_from_other_weights(data: Path, tmp_path: Path) -> None:
     again, _ = load_checkpoint(tmp_path / "second/last.safetensors")
     for (name, before), after in zip(network.named_parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(after, before, atol=1e-6, rtol=0, msg=name)
+
+
+def test_a_run_starts_from_shipped_weights(data: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "run.yaml", epochs=2, init="street_scenes")
+    done = run("train", config=config, data=data, out=tmp_path / "run")
+    count = len(load_checkpoint(tmp_path / "run/last.safetensors")[0].state_dict())
+    assert f"{count} of {count} tensors start from" in done.stdout
+    assert "from street_scenes" in load_checkpoint(tmp_path / "run/last.safetensors")[1].training

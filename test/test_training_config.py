@@ -55,10 +55,13 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     ("changes", "says"),
     [
         ({"epoch": 3}, "epoch"),
-        ({"data_set": "mars"}, "data_set is 'mars', but there are camvid, "),
-        ({"network": "unet"}, "network is 'unet', but there are only these: dfanet, fast_scnn, deeplabv3"),
-        ({"backbone": "resnet"}, "backbone is 'resnet', but network dfanet has these: xception_a, xception_b"),
-        ({"network": "deeplabv3"}, "backbone is 'xception_b', but network deeplabv3 has these: resnet18"),
+        ({"data_set": "mars"}, "data_set is 'mars', but has to be one of camvid, "),
+        ({"network": "unet"}, "network is 'unet', but has to be one of dfanet, fast_scnn, deeplabv3"),
+        (
+            {"backbone": "resnet"},
+            "backbone is 'resnet', but has to be one of xception_a, xception_b for network dfanet",
+        ),
+        ({"network": "deeplabv3"}, "backbone is 'xception_b', but has to be one of resnet18, "),
         ({"network": "fast_scnn"}, "backbone is 'xception_b', but network fast_scnn has none to choose: leave it at"),
         ({"optimizer": "adam"}, "optimizer.*sgd.*adamw"),
         ({"crop": None}, "crop"),
@@ -102,5 +105,5 @@ def test_commands_explain_themselves(tmp_path: Path) -> None:
         assert "--config" in text and "--out" in text and f"python -m training.{module}" in text
         assert "Traceback" not in text
     wrong = run("train", config=write_config(tmp_path / "run.yaml", data_set="mars"), out=tmp_path / "out")
-    assert wrong.returncode != 0 and "data_set is 'mars', but there are camvid" in wrong.stderr
+    assert wrong.returncode != 0 and "data_set is 'mars', but has to be one of camvid" in wrong.stderr
     assert "Traceback" not in wrong.stderr and not (tmp_path / "out").exists()

@@ -78,6 +78,12 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.safetensors").write_bytes(b"nothing")
     with pytest.raises(ConfigError, match=r"init is '.*broken\.safetensors', which is not a \.safetensors file"):
         initialise(network, tmp_path / "broken.safetensors")
+    with pytest.raises(
+        ConfigError, match=r"init is 'camvod', but has to be a file that ends in .safetensors or .pth, or"
+    ):
+        initialise(network, Path("camvod"))
+    with pytest.raises(ConfigError, match=r"weights \(camvid, .*\); a run's weights are in best\.safetensors, in the"):
+        initialise(network, tmp_path / "checkpoints" / "best.ckpt")
     with pytest.raises(ConfigError, match="missing"):
         initialise(network, tmp_path / "missing.safetensors")
     save_file({"layer.weight": torch.zeros(2)}, tmp_path / "other.safetensors")

@@ -20,7 +20,7 @@ class CapturedLoss:
     Args:
         loss: of images (N, 3, H, W) float32 and ids (N, H, W) int64; a scalar. It must not wait for the GPU, and under
             autocast the cache of weights has to be off (with Lightning it is).
-        module: whose parameters it has, which have to stay where they are. Buffers are as before when this is done.
+        module: whose parameters it has, which have to stay where they are. Buffers are as before in the end.
         images: as all batches will be, but for their values.
         target: likewise.
 
@@ -32,6 +32,14 @@ class CapturedLoss:
         self._images, self._target = images.clone(), target.clone()
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+        try:
+            self._capture(loss)
+        finally:
+            with torch.no_grad():
+                for buffer, values in buffers:
+                    buffer.copy_(values)
+
+    def _capture(self, loss: BatchLoss) -> None:
         stream, before = torch.cuda.Stream(), torch.cuda.current_stream()
         stream.wait_stream(before)
         with torch.cuda.stream(stream):
@@ -39,11 +47,9 @@ class CapturedLoss:
                 self._compute(loss)
         before.wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # The data loader's thread sets pinned memory aside, meanwhile, which would end a capture that forbids it.
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._loss, self._gradients = self._compute(loss)
-        with torch.no_grad():
-            for buffer, values in buffers:
-                buffer.copy_(values)
 
     def __call__(self, images: Tensor, target: Tensor) -> Tensor:
         """The loss of a batch, without a graph of PyTorch's: `backward` has its gradients."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch import callbacks
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 FOLDER = "checkpoints"
@@ -29,6 +30,28 @@ class WholeFiles(TorchCheckpointIO):
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)
+
+
+class ModelCheckpoint(callbacks.ModelCheckpoint):
+    """Lightning's (and named like it, for its state is found by its name), for runs whose folder may be moved.
+
+    Lightning forgets the best score if the folder has another path than before, and the next score, whatever it is,
+    would replace the best weights.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state over, with its files as they are in the folder now; what is not there is not the best."""
+        assert self.dirpath is not None
+        folder = Path(self.dirpath)
+        best = folder / Path(state_dict["best_model_path"]).name
+        if not best.is_file():
+            return
+        scores = {str(folder / Path(path).name): score for path, score in state_dict["best_k_models"].items()}
+        moved = {"dirpath": self.dirpath, "best_model_path": str(best), "best_k_models": scores}
+        for name in ("kth_best_model_path", "last_model_path"):
+            path = state_dict[name]
+            moved[name] = str(folder / Path(path).name) if path else path
+        super().load_state_dict(state_dict | moved)
 
 
 def keep_last_and_best(out: Path, score: str) -> list[Callback]:

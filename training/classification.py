@@ -18,7 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from dfanet_ros.network.xception import ATTENTION_WIDTH, CHANNELS, Backbone, Stem
 from training.config import Classification
-from training.data import as_tensor, every_nth, in_workers, normalise, training_loader
+from training.data import as_tensor, check_enough, every_nth, in_workers, normalise, training_loader
 from training.data_sets.image_folder import ClassFolders
 from training.losses import finite
 
@@ -80,10 +80,15 @@ class ClassificationTask(LightningModule):
 
 
 class ClassificationData(LightningDataModule):
-    """Images in folders by class: <root>/train and <root>/val, of the same classes."""
+    """Images in folders by class: <root>/train and <root>/val, of the same classes.
+
+    Raises:
+        ImageFileError: there are not enough to train on.
+    """
 
     def __init__(self, config: Classification, train: ClassFolders, val: ClassFolders) -> None:
         super().__init__()
+        check_enough(train, config)
         self.config = config
         self.train = train
         self.val = val

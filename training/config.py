@@ -28,10 +28,11 @@ class Hardware:
         accelerator: cpu, gpu, or auto: a GPU where there is one.
         devices: Processes on each machine, one for each GPU.
         num_nodes: Machines (started on each by torchrun or a scheduler that Lightning knows).
-        precision: 32-true, bf16-mixed or 16-mixed; auto: bf16-mixed on a GPU, else 32-true.
+        precision: 32-true, bf16-mixed or 16-mixed; auto: bf16-mixed on a GPU that has bfloat16, else 32-true.
         cuda_graphs: Launch a batch's kernels at once, on one GPU (not with ohem); to be turned off to look for errors.
         workers: Processes for each device that prepare batches; 0: none besides the training's own.
-        cache_gib: Decoded frames are kept in memory if all together take no more than this.
+        cache_gib: Each process keeps decoded frames in memory, if those of train together take no more than this, and
+            those of val no more than what is left of it.
         tensorboard: Write logs for TensorBoard, too, beside the CSV files (needs pip install tensorboard).
     """
 
@@ -82,15 +83,17 @@ class Config(Hardware):
         network: A network of the registry.
         backbone: One that the network has; auto: its default one.
         options: Others of the network, as {input_scale: 0.25} of dfanet or {output_stride: 8} of deeplabv3.
-        init: A .safetensors file to start from: a pretrained backbone, or a trained network (its classifier is left
-            out if the classes differ in number); for deeplabv3 also torchvision's .pth files; empty: from scratch.
+        init: A .safetensors file to start from, or the name of shipped weights: a pretrained backbone, or a trained
+            network (its classifier is left out if the classes differ in number); for deeplabv3 also torchvision's .pth
+            files; empty: from scratch.
         train_parts: Parts of the data set that are trained on.
         val_part: Part that is evaluated on.
         evaluate_every: Epochs between two evaluations.
         warmup_iterations: Iterations over which the learning rate rises from 0.
         gradient_clip: Largest norm of the gradient; 0: no limit.
-        ema_decay: Of the moving average of the weights, which is what is evaluated and kept; 0: no average.
-        scale: Smallest and largest factor that frames are scaled by.
+        ema_decay: Of the moving average of the weights, which is what is evaluated and kept (short at first); 0: none.
+        scale: Smallest and largest factor that frames are scaled by, of their own size; has to contain
+            input_size / frame size, at which they are evaluated.
         colour: Largest relative change of brightness, contrast, saturation, white balance and gamma.
         class_weights: How much classes count: none (all alike) or log, 1 / ln(class_weight_offset + share of the
             pixels) as in ENet.
@@ -201,7 +204,7 @@ class Classification(Hardware):
 
 def check_choice(name: str, value: str, allowed: Any) -> None:
     if value not in allowed:
-        raise ConfigError(f"{name} is '{value}', but there are {', '.join(allowed)}")
+        raise ConfigError(f"{name} is '{value}', but has to be one of {', '.join(allowed)}")
 
 
 def check_positive(name: str, value: float) -> None:

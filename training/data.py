@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from dfanet_ros.pixels import resize_frame
 from training.augmentation import random_colours, random_crop, random_flip, random_scale
 from training.config import Classification, Config
 from training.data_sets import Labelled, Sample, open_part
+from training.doubts import class_doubts, scale_doubts
 
 Sent = tuple[Tensor, Tensor]  # RGB (N, H, W, 3) and ids (N, H, W), uint8; without N for a sample
 Batch = tuple[Tensor, Tensor]  # normalised images (N, 3, H, W) float32 and ids (N, H, W) int64
@@ -34,20 +36,47 @@ def as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
 
 def normalise(images: Tensor) -> Tensor:
     """RGB (N, H, W, 3) uint8 to float32 (N, 3, H, W), with zero mean and unit deviation, where the images are."""
-    mean, std = (torch.tensor(values, device=images.device) for values in (MEAN, STD))
+    mean, std = mean_and_std(images.device)
     normalised = ((images / 255 - mean) / std).permute(0, 3, 1, 2)
     # Channels last in memory, as they come, is what GPUs are fast with; on CPUs some backward passes are wrong with it.
     return normalised if images.is_cuda else normalised.contiguous()
 
 
-def kept_in_memory(samples: Sequence[Sample], gib: float, name: str) -> Sequence[Sample]:
-    """The samples decoded once, for that takes longer than all the rest, if they take no more than `gib` GiB."""
+@cache
+def mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of RGB, (3,) float32 each; kept, for to copy them to a GPU is to wait for it."""
+    return torch.tensor(MEAN, device=device), torch.tensor(STD, device=device)
+
+
+def kept_in_memory(samples: Sequence[Sample], room: float, name: str) -> tuple[Sequence[Sample], float]:
+    """The samples decoded once, for that takes longer than all the rest, if there is room.
+
+    Args:
+        samples: decoded whenever they are asked for.
+        room: in bytes.
+        name: of the samples.
+
+    Returns:
+        A list, and the room that it leaves; or the samples as they are, and all of the room.
+    """
     if not len(samples):
         raise ImageFileError(f"there are no images in {name}")
-    image, label = samples[0]
-    if len(samples) * (image.nbytes + label.nbytes) > gib * 2**30:
-        return samples
-    return [samples[index] for index in tqdm(range(len(samples)), f"reading {name}", unit="frame", leave=False)]
+    kept, left = [], room
+    for index in tqdm(range(len(samples)), f"reading {name}", unit="frame", leave=False):
+        image, label = samples[index]
+        left -= image.nbytes + label.nbytes
+        if left < 0:
+            return samples, room
+        kept.append((image, label))
+    return kept, left
+
+
+def check_enough(samples: Sequence[Any], config: Config | Classification) -> None:
+    """Raise ImageFileError if there is no whole batch to train on."""
+    if len(samples) < config.batch_size:
+        raise ImageFileError(
+            f"there are {len(samples)} images to train on, fewer than the batch_size {config.batch_size}"
+        )
 
 
 def in_workers(config: Config | Classification) -> dict[str, Any]:
@@ -167,25 +196,38 @@ class SegmentationData(LightningDataModule):
         parts = [open_part(config.data_set, root, part, config.input_size) for part in config.train_parts]
         self.labels: LabelSet = parts[0].labels
         together = Concatenated(parts)
-        self.train = kept_in_memory(together, config.cache_gib, " + ".join(config.train_parts))
+        self.train_name = " + ".join(config.train_parts)
+        self.train, room = kept_in_memory(together, config.cache_gib * 2**30, self.train_name)
         val = open_part(config.data_set, root, config.val_part, config.input_size)
-        self.val = kept_in_memory(val, config.cache_gib, config.val_part)
-        if len(self.train) < config.batch_size:
-            raise ImageFileError(
-                f"there are {len(self.train)} frames to train on, fewer than the batch_size {config.batch_size}"
-            )
+        self.val, _ = kept_in_memory(val, room, config.val_part)
+        check_enough(self.train, config)
 
     @property
     def batches(self) -> int:
         """Of an epoch, in each process."""
         return len(self.train) // self.config.batch_size
 
+    def doubts(self) -> list[str]:
+        """Sentences on what is hardly meant.
+
+        Labels that are neither in memory nor counted for the weights of the classes are not all read for this.
+        """
+        height, width = self.train[0][1].shape
+        doubts = scale_doubts(self.config, (height, width))
+        if isinstance(self.train, list) or self.config.class_weights != "none":
+            doubts += class_doubts(self.class_shares, self.labels, self.train_name)
+        return doubts
+
+    @cached_property
+    def class_shares(self) -> NDArray[np.float64]:
+        """The share of each class (C,) in the labelled pixels that are trained on."""
+        return class_shares(self.train, len(self.labels))
+
     def class_weights(self) -> Tensor | None:
         """1 / ln(offset + share of the pixels), as ENet has it: rare classes count more, but not without bound."""
         if self.config.class_weights == "none":
             return None
-        shares = class_shares(self.train, len(self.labels))
-        return torch.tensor(1 / np.log(self.config.class_weight_offset + shares), dtype=torch.float32)
+        return torch.tensor(1 / np.log(self.config.class_weight_offset + self.class_shares), dtype=torch.float32)
 
     def train_dataloader(self) -> DataLoader[Sent]:
         return self._loader(persistent=True)

@@ -21,13 +21,13 @@ from tqdm import tqdm
 
 from dfanet_ros.checkpoint import WeightsInfo, load_checkpoint
 from dfanet_ros.frame import Frame
-from dfanet_ros.image_files import ImageFolder
 from dfanet_ros.report.curves import LOSSES, VAL_MIOU, Curve, log_files, read_curves
 from dfanet_ros.report.measures import class_lines, measure_lines
 from dfanet_ros.report.scored_frames import SHOWN, ScoredFrames
 from dfanet_ros.segmenter import Segmenter, find_weights
 from training.data_sets import DATA_SETS, Labelled, LabelledFiles, Sample, open_part
 from training.data_sets.files import plain_ids
+from training.data_sets.layouts import same_names
 
 PART = "val"
 
@@ -54,8 +54,7 @@ def open_samples(arguments: argparse.Namespace, info: WeightsInfo) -> Labelled:
         ValueError: they cannot be read, or are of another number of classes than the weights.
     """
     if arguments.images is not None:
-        folder = ImageFolder(arguments.images, arguments.labels)
-        pairs = [(image, arguments.labels / f"{image.stem}.png") for image in folder.images]
+        pairs = same_names(arguments.images, arguments.labels)
         return LabelledFiles(pairs, info.labels, plain_ids(info.labels))
     samples = open_part(arguments.data_set, arguments.data, arguments.part or PART, info.input_size)
     if len(samples.labels) != len(info.labels):
@@ -188,7 +187,7 @@ def check(arguments: argparse.Namespace) -> None:
             f"{' and '.join(given) or 'none of them'}"
         )
     if arguments.data_set is not None and arguments.data_set not in DATA_SETS:
-        raise ValueError(f"--data-set is '{arguments.data_set}', but there are {', '.join(DATA_SETS)}")
+        raise ValueError(f"--data-set is '{arguments.data_set}', but has to be one of {', '.join(DATA_SETS)}")
     if arguments.part is not None and arguments.data_set is None:
         raise ValueError("--part goes with --data-set; of --images and --labels, name the folders of the part")
     if arguments.run is not None and arguments.out is None:

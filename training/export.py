@@ -15,60 +15,19 @@ four times as many logits of a deeplabv3 that was trained at 16, --option input_
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from dfanet_ros.checkpoint import CheckpointError, WeightsInfo, load_checkpoint, network_from, save_checkpoint
+from dfanet_ros.checkpoint import WeightsInfo, load_checkpoint, network_from, save_checkpoint
+from dfanet_ros.engines.onnx_model import OPSET, missing
 from dfanet_ros.network.base import Network
 from dfanet_ros.segmenter import find_weights
+from training.weights import load_training_checkpoint
 
 SUFFIXES = (".safetensors", ".onnx")
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-PREFIX = "network."  # of the tensors to keep; others, as of auxiliary classifiers, are for training only
-
-
-def load_training_checkpoint(path: Path) -> tuple[Network, WeightsInfo]:
-    """The network of a checkpoint of `training.train`, in evaluation mode on the CPU, and what is known of it.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, of something else, or its tensors do not fit its network.
-    """
-
-    def error(why: str) -> CheckpointError:
-        return CheckpointError(f"cannot load the weights '{path}': {why}")
-
-    if not path.is_file():
-        raise error("there is no such file")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as reason:  # noise makes the unpickler raise nearly anything
-        raise error(f"not a whole checkpoint of training.train ({type(reason).__name__})") from reason
-    if not isinstance(checkpoint, dict) or not isinstance(state := checkpoint.get("state_dict"), dict):
-        raise error("it is no checkpoint of training.train, as it has no state_dict")
-    metadata = checkpoint.get("weights_info")
-    if not isinstance(metadata, dict):
-        raise error("it has no weights_info, which says what the network is; checkpoints of training.train have it")
-    tensors = {
-        name.removeprefix(PREFIX): value
-        for name, value in state.items()
-        if name.startswith(PREFIX) and isinstance(value, Tensor)
-    }
-    return network_from(metadata, tensors, path)
-
-
-def export_weights(checkpoint: Path, out: Path) -> None:
-    """Write the network of a training checkpoint as weights that the node loads.
-
-    Raises:
-        CheckpointError: see `load_training_checkpoint`.
-    """
-    save_checkpoint(out, *load_training_checkpoint(checkpoint))
 
 
 def with_options(
@@ -133,10 +92,8 @@ def check(arguments: argparse.Namespace) -> None:
         raise ValueError("--input-size is for .onnx only: weights take images of any size, so leave it out")
     if size is not None and min(size) < 1:
         raise ValueError(f"--input-size is {size[0]} {size[1]}, but height and width have to be at least 1 pixel")
-    if out.suffix == ".onnx":
-        missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
-        if missing:
-            raise ValueError(f"--out needs {' and '.join(missing)} for .onnx: pip install {' '.join(ONNX_PACKAGES)}")
+    if out.suffix == ".onnx" and (why := missing(*ONNX_PACKAGES)):
+        raise ValueError(f"--out is '{out}': {why}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -152,7 +109,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             network, info = with_options(network, info, arguments.option, weights)
         if out.suffix == ".onnx":
             # Not at the top, as weights are to be had without onnx.
-            from dfanet_ros.engines.onnx_model import OPSET
             from training.onnx_model import write_onnx
 
             height, width = arguments.input_size or info.input_size

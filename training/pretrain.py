@@ -13,13 +13,15 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import seed_everything
-from safetensors.torch import save_file
 
+from dfanet_ros.checkpoint import write_tensors
 from dfanet_ros.image_files import ImageFileError
+from training.checkpoints import FOLDER
 from training.classification import ClassificationData, ClassificationTask
 from training.config import Classification, Command, ConfigError, parse_command
 from training.data_sets.image_folder import ClassFolders
 from training.runs import build_trainer, open_run, say
+from training.weights import network_tensors
 
 SCORE = "val/top1"
 
@@ -46,17 +48,15 @@ def pretrain(config: Classification, command: Command) -> Path:
     trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     path = command.out / "backbone.safetensors"
     if trainer.is_global_zero:
-        export_backbone(command.out / "checkpoints" / "best.ckpt", path, config)
+        export_backbone(command.out / FOLDER / "best.ckpt", path, config)
     return path
 
 
 def export_backbone(checkpoint: Path, path: Path, config: Classification) -> None:
     """Write the network of a checkpoint as what `training.transfer.initialise` reads."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    prefix = "network."
-    tensors = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     metadata = {"format": "dfanet_ros/backbone/1", "backbone": config.backbone, "data_set": config.data_set}
-    save_file(tensors, path, metadata)
+    write_tensors(path, network_tensors(state), metadata)
 
 
 def main() -> None:

@@ -12,13 +12,14 @@ import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.plugins import TorchSyncBatchNorm
 from lightning.pytorch.utilities import rank_zero_only
 
 from dfanet_ros.memory import keep_freed_memory
 from training.checkpoints import FOLDER, WholeFiles, keep_last_and_best
 from training.config import ConfigError, Hardware, as_yaml, load_config
 from training.ending import EndsAtOnce
-from training.synchronised import SyncBatchNorm
+from training.synchronised import CPUSyncBatchNorm
 
 
 def open_run(out: Path, config: Hardware, resume: bool) -> Path | None:
@@ -75,21 +76,24 @@ def build_trainer(
     keep_freed_memory()
     # Its notes on devices and services are of no use to the reader of a progress bar; warnings stay.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    cuda = config.accelerator != "cpu" and torch.cuda.is_available()
     precision = config.precision
     if precision == "auto":
-        gpu = config.accelerator != "cpu" and torch.cuda.is_available()
-        precision = "bf16-mixed" if gpu else "32-true"
+        # Older GPUs only emulate bfloat16, slower than what they have.
+        precision = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     loggers: list[Logger] = [CSVLogger(out, name="logs", flush_logs_every_n_steps=1)]
     if config.tensorboard:
         loggers.append(TensorBoardLogger(out, name="tensorboard"))
     several = config.processes > 1
+    # Chosen here, for Lightning synchronises layers before it moves them to the GPU: where they are says nothing.
+    sync = TorchSyncBatchNorm() if cuda else CPUSyncBatchNorm()
     return Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
         num_nodes=config.num_nodes,
         strategy="ddp" if several else "auto",
         precision=precision,
-        plugins=[WholeFiles(), *([SyncBatchNorm()] if several else [])],
+        plugins=[WholeFiles(), *([sync] if several else [])],
         max_epochs=epochs,
         check_val_every_n_epoch=evaluate_every,
         gradient_clip_val=gradient_clip or None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
@@ -64,7 +65,7 @@ class SegmentationTask(LightningModule):
             data_set=config.data_set,
             input_size=config.input_size,
         )
-        self.val_miou: float | None = None
+        self._evaluated: tuple[int, float] | None = None  # the last epoch that was evaluated, and its mIoU
         self._captured: CapturedLoss | None = None
         self._unchecked: tuple[Tensor, int, int] | None = None  # the last batch's loss, its epoch and its number
 
@@ -98,6 +99,11 @@ class SegmentationTask(LightningModule):
         except RuntimeError as error:
             say(f"The network's kernels are launched one by one, which is slower: {str(error).splitlines()[0]}")
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # So that what is dropped out depends on seed, process and iteration only, whatever came before.
+        seed = np.random.SeedSequence([self.config.seed, self.global_rank, self.global_step])
+        torch.manual_seed(int(seed.generate_state(1)[0]))
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = (self._captured or self.batch_loss)(*batch)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
@@ -125,8 +131,9 @@ class SegmentationTask(LightningModule):
         self.confusion.reset()
         if self.trainer.sanity_checking:
             return
-        self.val_miou = round(confusion.miou(), 2)
-        self.log("val/mIoU", self.val_miou, prog_bar=True)
+        miou = round(confusion.miou(), 2)
+        self._evaluated = self.current_epoch, miou
+        self.log("val/mIoU", miou, prog_bar=True)
         self.log("val/pixel_accuracy", confusion.pixel_accuracy())
         self.log("val/mean_accuracy", confusion.mean_accuracy())
         self.log("val/fwIoU", confusion.frequency_weighted_iou())
@@ -141,12 +148,13 @@ class SegmentationTask(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What `training.export` makes weights of."""
+        epoch, miou = self._evaluated or (None, None)
+        evaluated = epoch == self.current_epoch
         training = f"epoch {self.current_epoch + 1} of {describe(self.config)}"
-        checkpoint["weights_info"] = replace(self.info, val_miou=self.val_miou, training=training).to_metadata()
-        checkpoint["val_miou"] = self.val_miou
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.val_miou = checkpoint["val_miou"]
+        info = replace(self.info, val_miou=miou if evaluated else None, training=training)
+        checkpoint["weights_info"] = info.to_metadata()
+        # Averaged weights get the statistics of their normalisation when they are evaluated.
+        checkpoint["stale_statistics"] = bool(self.config.ema_decay) and not evaluated
 
 
 def describe(config: Config) -> str:
@@ -167,4 +175,8 @@ def describe(config: Config) -> str:
         f"seed {config.seed}",
         f"from {config.init or 'scratch'}",
     ]
+    for name in ("gradient_clip", "label_smoothing", "ohem", "precision", "val_part"):
+        value = getattr(config, name)
+        if value != getattr(Config, name):  # the default
+            parts.append(f"{name.replace('_', ' ')} {value}")
     return ", ".join(parts)

@@ -1,21 +1,23 @@
-"""Batch normalisation over the batch of all processes."""
+"""Batch normalisation over the batch of all processes, on the CPU."""
 
 from __future__ import annotations
 
 import torch
-from lightning.pytorch.plugins import TorchSyncBatchNorm
+from lightning.pytorch.plugins import LayerSync
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
 
-class SyncBatchNorm(TorchSyncBatchNorm):
-    """Lightning's, which is PyTorch's, for CUDA only; on the CPU (tests, small clusters) one of our own."""
+class CPUSyncBatchNorm(LayerSync):
+    """What Lightning's `TorchSyncBatchNorm` does, which is for CUDA only, on the CPU: for tests and small clusters."""
 
     def apply(self, model: nn.Module) -> nn.Module:
-        return convert(model) if next(model.parameters()).device.type == "cpu" else super().apply(model)
+        """The model with every `BatchNorm2d` in it made a synchronised one, in place, with the same parameters."""
+        return exchanged(model, nn.BatchNorm2d, CPUSyncBatchNorm2d)
 
     def revert(self, model: nn.Module) -> nn.Module:
-        return model if next(model.parameters()).device.type == "cpu" else super().revert(model)
+        """The opposite of `apply`."""
+        return exchanged(model, CPUSyncBatchNorm2d, nn.BatchNorm2d)
 
 
 class CPUSyncBatchNorm2d(nn.BatchNorm2d):
@@ -40,9 +42,9 @@ class CPUSyncBatchNorm2d(nn.BatchNorm2d):
         return centred * scale[:, None, None] + self.bias[:, None, None]
 
 
-def convert(module: nn.Module) -> nn.Module:
-    """The module with every `BatchNorm2d` in it made a synchronised one, in place, with the same parameters."""
+def exchanged(module: nn.Module, before: type[nn.Module], after: type[nn.Module]) -> nn.Module:
+    """The module, in which what was of class `before` is of class `after`."""
     for child in module.modules():
-        if type(child) is nn.BatchNorm2d:
-            child.__class__ = CPUSyncBatchNorm2d
+        if type(child) is before:
+            child.__class__ = after
     return module

@@ -10,13 +10,15 @@ from pathlib import Path
 
 from lightning.pytorch import seed_everything
 
+from dfanet_ros.segmenter import find_weights
 from training.averaging import MovingAverage
+from training.checkpoints import FOLDER
 from training.config import Command, Config, parse_command
 from training.data import SegmentationData
-from training.export import export_weights
 from training.runs import build_trainer, open_run, say
 from training.segmentation import SegmentationTask
 from training.transfer import initialise
+from training.weights import export_weights
 
 SCORE = "val/mIoU"
 
@@ -35,9 +37,11 @@ def train(config: Config, command: Command) -> Path:
     checkpoint = open_run(out, config, command.resume)
     seed_everything(config.seed, verbose=False)
     data = SegmentationData(config, command.data)
+    for doubt in data.doubts():
+        say(f"warning: {doubt}")
     task = SegmentationTask(config, data.labels, config.epochs * data.batches, data.class_weights())
     if config.init and checkpoint is None:
-        say("\n".join(initialise(task.network, Path(config.init))))
+        say("\n".join(initialise(task.network, find_weights(config.init))))
     average = [MovingAverage(config.ema_decay)] if config.ema_decay else []
     trainer = build_trainer(
         config, out, SCORE, config.epochs, config.evaluate_every, config.gradient_clip, callbacks=average
@@ -46,7 +50,7 @@ def train(config: Config, command: Command) -> Path:
     best = out / "best.safetensors"
     if trainer.is_global_zero:
         for name in ("best", "last"):
-            export_weights(out / "checkpoints" / f"{name}.ckpt", out / f"{name}.safetensors")
+            export_weights(out / FOLDER / f"{name}.ckpt", out / f"{name}.safetensors")
     return best
 
 

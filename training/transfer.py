@@ -9,7 +9,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dfanet_ros.checkpoint import shipped_weights
 from training.config import ConfigError
+
+SUFFIXES = (".safetensors", ".pth")
 
 
 def initialise(network: nn.Module, path: Path) -> list[str]:
@@ -24,7 +27,7 @@ def initialise(network: nn.Module, path: Path) -> list[str]:
         Sentences: what was taken, and each tensor of the network that keeps its random weights, with the reason.
 
     Raises:
-        ConfigError: the file cannot be read, or nothing in it fits.
+        ConfigError: the file is of another kind or cannot be read, or nothing in it fits.
     """
     given = _read(path)
     expected = network.state_dict()
@@ -51,6 +54,12 @@ def initialise(network: nn.Module, path: Path) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
+    if path.suffix not in SUFFIXES:
+        hint = "; a run's weights are in best.safetensors, in the folder above its checkpoints"
+        raise ConfigError(
+            f"init is '{path}', but has to be a file that ends in {' or '.join(SUFFIXES)}, or the name of shipped "
+            f"weights ({', '.join(shipped_weights())}){hint if path.suffix == '.ckpt' else ''}"
+        )
     try:
         if path.suffix != ".pth":
             return load_file(path)

@@ -80,12 +80,12 @@ def resolve_backbone(name: str, backbone: str) -> str:
         ValueError: there is no such network, or it does not have this backbone.
     """
     if name not in NETWORKS:
-        raise ValueError(f"network is '{name}', but there are only these: {', '.join(NETWORKS)}")
+        raise ValueError(f"network is '{name}', but has to be one of {', '.join(NETWORKS)}")
     has = NETWORKS[name].backbones
     if backbone == AUTO:
         return has[0] if has else ""
     if not has and backbone:
         raise ValueError(f"backbone is '{backbone}', but network {name} has none to choose: leave it at {AUTO}")
     if has and backbone not in has:
-        raise ValueError(f"backbone is '{backbone}', but network {name} has these: {', '.join(has)}")
+        raise ValueError(f"backbone is '{backbone}', but has to be one of {', '.join(has)} for network {name}")
     return backbone

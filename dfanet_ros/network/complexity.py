@@ -8,6 +8,7 @@ without normalisation, and no operations. DeepLabV3's paper has neither; torchvi
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -89,7 +90,7 @@ PAPER_ROWS = (
 
 def complexity(network: Network, input_size: tuple[int, int]) -> Complexity:
     """Count a network at (height, width), without computing anything: convolutions and matrices count, as usual."""
-    counted = network.to("meta").eval()
+    counted = deepcopy(network).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         counted.coarse_logits(torch.empty(1, 3, *input_size, device="meta"))
     macs = counter.get_total_flops() / 2  # it counts a multiplication and an addition as two

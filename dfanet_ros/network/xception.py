@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dfanet_ros.network.layers import ConvBN, SeparableConvBN, upsample
+from dfanet_ros.network.layers import ConvBN, SeparableConvBN, start_as_identity, upsample
 
 STEM_CHANNELS = 8
 BLOCKS = (4, 6, 4)  # blocks in enc2, enc3 and enc4
@@ -49,7 +49,7 @@ class Block(nn.Module):
     """Three separable convolutions of widths c/4, c/4 and c around a skip connection.
 
     The first block of a stage halves the size; its skip is then a projection. Otherwise the block starts as the
-    identity (zero gamma in the last normalisation): without it gradients explode through the cascade.
+    identity.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -58,14 +58,12 @@ class Block(nn.Module):
         self.convs = nn.Sequential(
             SeparableConvBN(inputs, inner, stride),
             SeparableConvBN(inner, inner),
-            last := SeparableConvBN(inner, outputs, relu=False),
+            SeparableConvBN(inner, outputs, relu=False),
         )
         self.skip = Projection(inputs, outputs) if stride == 2 else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         if stride == 1:
-            norm = last[-1]
-            assert isinstance(norm, nn.BatchNorm2d)
-            nn.init.zeros_(norm.weight)
+            start_as_identity(self.convs)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.relu(self.convs(x) + self.skip(x))

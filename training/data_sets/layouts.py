@@ -249,6 +249,10 @@ def read_label_set(path: Path) -> LabelSet:
     for entry in entries:
         if not is_label(entry):
             raise ImageFileError(f"{path} has the entry {entry}; it is {wanted}")
+    names = [entry["name"] for entry in entries]
+    for number, name in enumerate(names):
+        if (first := names.index(name)) < number:
+            raise ImageFileError(f"{path} has '{name}' twice, as classes {first} and {number}: each needs its own name")
     labels = tuple(Label(entry["name"], tuple(entry["color"])) for entry in entries)
     return LabelSet(path.resolve().parent.name, labels)
 
