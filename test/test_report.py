@@ -22,13 +22,14 @@ from matplotlib.figure import Figure
 
 from dfanet_ros.label_set import CAMVID, Label, LabelSet
 from dfanet_ros.metrics import ConfusionMatrix
-from dfanet_ros.report.curves import Curve, LogError, read_curves
-from dfanet_ros.report.evaluation import Findings, write_report
 from dfanet_ros.report.measures import measures, write_json
 from dfanet_ros.report.page import Image, Page, Section, Table, render
 from dfanet_ros.report.pictures import MOST_WIDTH, NOT_LABELLED, WRONG, compare, encode_png, mark_wrong
-from dfanet_ros.report.plots import confusion_map, iou_bars, png, training_curves
+from dfanet_ros.report.plots import confusion_map, iou_bars, png
 from dfanet_ros.report.sections import ComparedFrame, frames_section, scores
+from training.curve_plots import training_curves
+from training.curves import Curve, LogError, read_curves
+from training.report import Findings, write_report
 
 ROOT = Path(__file__).parents[1]
 # Names that would be markup in HTML or a formula in matplotlib.
@@ -335,9 +336,9 @@ def test_json_has_all_measures_and_no_nan(tmp_path: Path, report: Path) -> None:
 
 def test_plots_leave_pyplot_alone_and_the_rest_needs_no_plots() -> None:
     block = "import sys; sys.modules['matplotlib'] = sys.modules['jinja2'] = None"
-    modules = "dfanet_ros.segmenter, dfanet_ros.metrics, dfanet_ros.report.curves, training.evaluate"
+    modules = "dfanet_ros.segmenter, dfanet_ros.metrics, training.curves, training.evaluate"
     without = f"{block}; import {modules}"
-    alone = "import sys, dfanet_ros.report.evaluation; assert 'matplotlib.pyplot' not in sys.modules"
+    alone = "import sys, training.report; assert 'matplotlib.pyplot' not in sys.modules"
     for code in (without, alone):
         imported = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
         assert imported.returncode == 0, imported.stderr

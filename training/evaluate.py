@@ -21,10 +21,10 @@ from tqdm import tqdm
 
 from dfanet_ros.checkpoint import WeightsInfo, load_checkpoint
 from dfanet_ros.frame import Frame
-from dfanet_ros.report.curves import LOSSES, VAL_MIOU, Curve, log_files, read_curves
 from dfanet_ros.report.measures import class_lines, measure_lines
 from dfanet_ros.report.scored_frames import SHOWN, ScoredFrames
 from dfanet_ros.segmenter import Segmenter, find_weights
+from training.curves import LOSSES, VAL_MIOU, Curve, log_files, read_curves
 from training.data_sets import DATA_SETS, Labelled, LabelledFiles, Sample, open_part
 from training.data_sets.files import plain_ids
 from training.data_sets.layouts import same_names
@@ -97,8 +97,8 @@ def write(
 ) -> Path:
     """Write the report to --out; gives the path of its page."""
     # Not at the top, as it needs matplotlib and jinja2, and the numbers are to be had without them.
-    from dfanet_ros.report.evaluation import Findings, write_report
     from dfanet_ros.report.sections import ComparedFrame
+    from training.report import Findings, write_report
 
     def frames(chosen: Sequence[tuple[float, int]]) -> list[ComparedFrame]:
         shown = []

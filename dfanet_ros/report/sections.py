@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from dfanet_ros.label_set import UNLABELLED, LabelSet
 from dfanet_ros.metrics import ConfusionMatrix
 from dfanet_ros.pixels import blend, paint
-from dfanet_ros.report.curves import Curve
 from dfanet_ros.report.page import Image, Row, Section, Table
 from dfanet_ros.report.pictures import NOT_LABELLED, WRONG, Ids, Picture, compare, encode_png, shrink, shrink_ids
-from dfanet_ros.report.plots import confusion_map, iou_bars, png, training_curves
+from dfanet_ros.report.plots import confusion_map, iou_bars, png
 
 
 @dataclass(frozen=True)
@@ -72,14 +71,6 @@ def confusion_section(confusion: ConfusionMatrix, labels: LabelSet) -> Section:
             "Table in colours: true classes by predicted classes, in percent of the true class",
         ),
     )
-
-
-def training_section(curves: Mapping[str, Curve]) -> Section | None:
-    """How the training went; None if the run has logged neither loss nor mIoU."""
-    figure = training_curves(curves)
-    if figure is None:
-        return None
-    return Section("Training", "The run that gave these weights.", image=plot(figure, "Loss and mIoU over the epochs"))
 
 
 def frames_section(heading: str, text: str, frames: Sequence[ComparedFrame], labels: LabelSet) -> Section:

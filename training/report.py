@@ -1,4 +1,4 @@
-"""The report of an evaluation on labelled frames."""
+"""The report of an evaluation on labelled frames, and of the training before it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 from dfanet_ros.label_set import LabelSet
 from dfanet_ros.metrics import ConfusionMatrix
-from dfanet_ros.report.curves import Curve
 from dfanet_ros.report.measures import measures, write_json
 from dfanet_ros.report.page import Page, Section, Table, write_page
 from dfanet_ros.report.sections import (
@@ -16,9 +15,11 @@ from dfanet_ros.report.sections import (
     class_section,
     confusion_section,
     frames_section,
+    plot,
     scores,
-    training_section,
 )
+from training.curve_plots import training_curves
+from training.curves import Curve
 
 
 @dataclass(frozen=True)
@@ -72,3 +73,11 @@ def write_report(folder: Path, findings: Findings) -> Path:
     path = folder / "report.html"
     write_page(path, Page(findings.title, findings.text, scores(confusion), sections))
     return path
+
+
+def training_section(curves: Mapping[str, Curve]) -> Section | None:
+    """How the training went; None if the run has logged neither loss nor mIoU."""
+    figure = training_curves(curves)
+    if figure is None:
+        return None
+    return Section("Training", "The run that gave these weights.", image=plot(figure, "Loss and mIoU over the epochs"))
