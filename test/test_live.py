@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 from brightness import blocks, save_brightness_weights
 from live_harness import Browser, LiveProcess, Stage, eventually, jpeg_of
+from rclpy.qos import ReliabilityPolicy
 from ros_harness import Peer, next_domain
 from sensor_msgs.msg import Image
 
@@ -290,6 +291,24 @@ def test_a_frame_that_cannot_be_read_is_reported_and_the_next_is_shown(live: Liv
         def publish(self, message: Any) -> None:
             message.encoding = "nonsense"
             self._publish(message)
+
+    run(test(), stage.play(RIGHT))
+
+
+def test_a_camera_that_comes_back_with_another_reliability_is_received(live: LiveProcess, stage: Stage) -> None:
+    def replace(reliability: ReliabilityPolicy) -> None:
+        stage.peer.node.destroy_publisher(stage.publishers[RIGHT]["image"])
+        stage.publishers[RIGHT]["image"] = stage.peer.publisher(f"{RIGHT}/image_raw", reliability)
+
+    async def test() -> None:
+        async with Browser(live.url) as browser:
+            await browser.choose(RIGHT)
+            for reliability in (ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE):
+                await browser.frame()
+                replace(reliability)
+                for _ in range(5):  # the first ones may be of the time before
+                    packet = await browser.frame()
+                packet.check()
 
     run(test(), stage.play(RIGHT))
 

@@ -130,12 +130,13 @@ class Watch:
             "mask": camera.namespace + MASK,
             "confidence": camera.namespace + CONFIDENCE,
         }
+        self._qos = {topic: qos_for(node, topic) for topic in topics.values()}
         self._subscriptions = [
             node.create_subscription(
                 CompressedImage if kind == "image" and camera.compressed else Image,
                 topic,
                 partial(self._receive, kind),
-                qos_for(node, topic),
+                self._qos[topic],
                 raw=True,
             )
             for kind, topic in topics.items()
@@ -145,8 +146,13 @@ class Watch:
         )
 
     def fits(self, camera: Camera | None) -> bool:
-        """Whether this is still what there is to subscribe to."""
-        return camera is not None and camera.segmented and camera.images == self.camera.images
+        """Whether this is still what there is to subscribe to, and how: a driver may come back with another QoS."""
+        return (
+            camera is not None
+            and camera.segmented
+            and camera.images == self.camera.images
+            and all(qos_for(self._node, topic).reliability == qos.reliability for topic, qos in self._qos.items())
+        )
 
     def end(self) -> None:
         """Take the subscriptions back."""
