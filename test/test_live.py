@@ -313,6 +313,18 @@ def test_a_camera_that_comes_back_with_another_reliability_is_received(live: Liv
     run(test(), stage.play(RIGHT))
 
 
+def test_a_message_that_is_too_short_for_a_stamp_is_reported_and_survived(live: LiveProcess, stage: Stage) -> None:
+    async def test() -> None:
+        async with Browser(live.url) as browser:
+            await browser.choose(RIGHT)
+            await browser.frame()
+            stage.publishers[RIGHT]["image"].publish(b"\0\1\0\0\1\0\0\0")
+            await eventually(lambda: "a message was dropped" in live.text)
+            (await browser.frame()).check()
+
+    run(test(), stage.play(RIGHT))
+
+
 @pytest.mark.parametrize("command", ["", "next", "[]", '{"next": false}', '{"camera": 1}', '{"camera": "/a", "b": 1}'])
 def test_a_browser_that_talks_nonsense_is_sent_away(live: LiveProcess, command: str) -> None:
     async def test() -> None:
@@ -343,6 +355,17 @@ def test_a_port_or_host_that_cannot_be_is_refused() -> None:
 def test_aiohttp_that_is_missing_is_named() -> None:
     code = "import sys; sys.modules['aiohttp'] = None; from dfanet_ros.live.view import main; main()"
     assert "pip install aiohttp" in refusal("-c", code)
+
+
+def test_it_ends_when_nothing_is_received_any_more() -> None:
+    code = """
+import sys, rclpy
+from dfanet_ros.live import receiver, view
+receiver.find_cameras = lambda *_: rclpy.shutdown() or []
+sys.argv[1:] = ["--port", "0"]
+view.main()
+"""
+    assert "live_view: no camera is received any more, for ROS has ended" in refusal("-c", code)
 
 
 def refusal(*arguments: str) -> str:

@@ -108,6 +108,8 @@ async def _serve(name: str, arguments: argparse.Namespace, processes: Sequence[M
             while not stop.is_set():
                 for process in processes:
                     process.check()
+                if receiver.ended:
+                    raise LiveError("no camera is received any more, for ROS has ended in this process: start it again")
                 with suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(stop.wait(), CHECK_PERIOD)
         finally:
