@@ -35,12 +35,14 @@ LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability
 
 
 class LiveProcess:
-    """`python -m MODULE` that serves the page, as a context manager; with `url` once it does."""
+    """Python with a program that serves the page, as a context manager; with `url` once it does."""
 
-    def __init__(self, domain: int, log: Path, *arguments: str, module: str = "dfanet_ros.live.view") -> None:
+    def __init__(
+        self, domain: int, log: Path, *arguments: str, program: tuple[str, str] = ("-m", "dfanet_ros.live.view")
+    ) -> None:
         self.log = log
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module, "--port", "0", *arguments],
+            [sys.executable, *program, "--port", "0", *arguments],
             stdout=log.open("w"),
             stderr=subprocess.STDOUT,
             env={**os.environ, "ROS_DOMAIN_ID": str(domain), transports.VARIABLE: transports.LARGE_DATA},
@@ -49,7 +51,9 @@ class LiveProcess:
     def __enter__(self) -> LiveProcess:
         end = time.monotonic() + 60
         while not (found := re.search(r"open (http://\S+) in", self.text)):
-            assert self.process.poll() is None and time.monotonic() < end, self.text
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.__exit__()
+                raise AssertionError(f"it does not serve; it said:\n{self.text}")
             time.sleep(0.05)
         self.url = found[1]
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -406,6 +407,52 @@ def test_an_interrupt_ends_it_in_order_though_browsers_look_on(tmp_path: Path) -
     run(test())
 
 
+def test_browsers_that_take_nothing_do_not_keep_it_from_ending(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with Browser(live.url) as stuck:
+            await clog(stuck, live.url)
+            start = time.monotonic()
+            live.process.terminate()
+            await eventually(lambda: live.process.poll() is not None, 20)
+            assert time.monotonic() - start < 15  # it waits 2 seconds for them
+            assert live.process.returncode == 0
+            assert "Traceback" not in live.text
+
+    domain = next_domain()
+    with Peer(domain) as peer, LiveProcess(domain, tmp_path / "log") as live:
+        run(test(), Stage(peer, LEFT, size=(480, 640)).play(LEFT))
+
+
+def test_a_second_signal_ends_it_though_it_waits_for_a_browser(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with Browser(live.url) as stuck:
+            await clog(stuck, live.url)
+            live.process.terminate()
+            await eventually(refuses)
+            live.process.terminate()
+            await eventually(lambda: live.process.poll() is not None, 20)
+            assert live.process.returncode == 130
+            assert "Traceback" not in live.text
+
+    def refuses() -> bool:
+        """Whether it listens no longer, as it does from the first signal on."""
+        with socket.socket() as other:
+            return other.connect_ex(("127.0.0.1", int(live.url.rpartition(":")[2]))) != 0
+
+    patient = "from dfanet_ros.live import server, view; server.FAREWELL = 100; view.main()"
+    domain = next_domain()
+    with Peer(domain) as peer, LiveProcess(domain, tmp_path / "log", program=("-c", patient)) as live:
+        run(test(), Stage(peer, LEFT, size=(480, 640)).play(LEFT))
+
+
+async def clog(browser: Browser, url: str) -> None:
+    """Let 60 frames be sent to a browser that reads none: more than there is room for on the way."""
+    async with Browser(url) as other:
+        for _ in range(60):
+            await browser.ask()
+            await other.frame()
+
+
 # With a camera and a node of its own
 
 
@@ -422,10 +469,12 @@ def test_it_starts_camera_and_node_and_ends_them(tmp_path: Path) -> None:
             assert packet.header["camera"] == "/camera"
             assert (packet.planes[0] == ids)[certain].all()
 
-    with LiveProcess(next_domain(), tmp_path / "log", *arguments, module="dfanet_ros.live") as live:
+    with LiveProcess(next_domain(), tmp_path / "log", *arguments, program=("-m", "dfanet_ros.live")) as live:
         run(test())
         children = Path(f"/proc/{live.process.pid}/task/{live.process.pid}/children").read_text().split()
         assert len(children) == 2
+        live.process.send_signal(signal.SIGHUP)  # the terminal was closed
+        live.process.wait(30)
     assert live.process.returncode == 0, live.text
     assert not any(Path("/proc", child).exists() for child in children)
 

@@ -18,6 +18,7 @@ from dfanet_ros.live.viewers import Viewer, Viewers
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 HEARTBEAT = 10.0  # seconds between two pings; a browser that answers none has gone
+FAREWELL = 2.0  # seconds that browsers have to answer when the viewer ends
 MOST_BYTES = 4096  # of what a browser may say
 
 # The page may load what comes from here, and be in no other page.
@@ -61,7 +62,8 @@ def create_app(viewers: Viewers, host: str) -> web.Application:
         # Not compressed: the packets are, and the rest is small.
         connection = web.WebSocketResponse(heartbeat=HEARTBEAT, compress=False, max_msg_size=MOST_BYTES)
         await connection.prepare(request)
-        connections.add(connection)
+        assert request.transport is not None
+        connections[connection] = request.transport
         viewer = Viewer()
         viewers.join(viewer)
         sender = asyncio.create_task(viewer.serve(connection, viewers.state))
@@ -70,18 +72,23 @@ def create_app(viewers: Viewers, host: str) -> web.Application:
                 if message.type != WSMsgType.TEXT or not _obey(viewers, viewer, message.data):
                     await connection.close(code=1008, message=b"This is not what the page says.")
         finally:
-            connections.discard(connection)
+            del connections[connection]
             viewers.leave(viewer)
             sender.cancel()
             with suppress(asyncio.CancelledError, ConnectionError):
                 await sender
         return connection
 
-    async def close_all(app: web.Application) -> None:
-        for connection in [*connections]:
-            await connection.close(code=1001, message=b"The viewer ends.")
+    async def close_all(_: web.Application) -> None:
+        closing = [
+            asyncio.create_task(connection.close(code=1001, message=b"The viewer ends.")) for connection in connections
+        ]
+        if closing:
+            await asyncio.wait(closing, timeout=FAREWELL)
+        for transport in [*connections.values()]:  # a browser that takes nothing does not take this either
+            transport.abort()
 
-    connections: set[web.WebSocketResponse] = set()
+    connections: dict[web.WebSocketResponse, asyncio.Transport] = {}
     app = web.Application(middlewares=[guard])
     app.on_shutdown.append(close_all)
     app.on_response_prepare.append(_add_headers)

@@ -17,6 +17,7 @@ from typing import Any
 from rclpy.utilities import remove_ros_args
 
 from dfanet_ros.demo.node_process import ModuleProcess, NodeError
+from dfanet_ros.interruption import EXIT_CODE, requests_to_end
 from dfanet_ros.live.receiver import Receiver
 from dfanet_ros.live.viewers import Viewers
 
@@ -65,6 +66,8 @@ def run(name: str, arguments: argparse.Namespace, processes: Sequence[ModuleProc
         asyncio.run(_serve(name, arguments, processes))
     except (LiveError, NodeError) as error:
         sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(EXIT_CODE)
 
 
 async def _serve(name: str, arguments: argparse.Namespace, processes: Sequence[ModuleProcess]) -> None:
@@ -78,8 +81,15 @@ async def _serve(name: str, arguments: argparse.Namespace, processes: Sequence[M
         ) from error
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+
+    def interrupt(number: signal.Signals) -> None:
+        """The first of a kind is a request; at the second, whoever is waited for is not waited for any longer."""
+        stop.set()
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.default_int_handler)
+
+    for number in (signal.SIGINT, *requests_to_end()):
+        loop.add_signal_handler(number, interrupt, number)
 
     def in_loop(call: Callable[..., None]) -> Callable[..., None]:
         """The same call for other threads: it is made in the event loop's."""
@@ -99,10 +109,12 @@ async def _serve(name: str, arguments: argparse.Namespace, processes: Sequence[M
         except (OSError, OverflowError) as error:
             raise LiveError(_cannot_listen(arguments.host, arguments.port, error)) from error
         # Last in, first out: the browsers' connections end before what they are fed from.
+        started = stack.enter_context(ExitStack())
         for process in processes:
-            stack.enter_context(process)
+            started.enter_context(process)
         os.nice(NICENESS)  # after the processes, which would inherit it, and before our threads, which shall
         stack.enter_context(receiver)
+        stack.callback(started.close)  # before the receiver, which could wait for them (eProsima/Fast-DDS#6066)
         try:
             _announce(name, arguments.host, port)
             while not stop.is_set():
