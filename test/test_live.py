@@ -503,7 +503,7 @@ def test_only_its_own_page_may_look(live: LiveProcess, headers: dict[str, str], 
         given = {name: value.format(url=live.url) for name, value in headers.items()}
         if status == 200:
             async with Browser(live.url, **given) as browser:
-                assert (await browser.until(lambda state: True))["camera"] == LEFT
+                assert (await browser.until(lambda state: state["camera"]))["camera"] == LEFT
         else:
             with pytest.raises(aiohttp.WSServerHandshakeError) as error:
                 async with Browser(live.url, **given):

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import json
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -34,27 +34,32 @@ HEADERS = {
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def create_app(viewers: Viewers, host: str) -> web.Application:
+def create_app(viewers: Viewers, host: str, allowed: Collection[str] = ()) -> web.Application:
     """The application.
 
     Args:
         viewers: whom the browsers join.
         host: that the server is bound to.
+        allowed: more names that lead here, of this machine or of a proxy before it.
     """
     own = socket.gethostname().lower()
-    names = {host.lower(), "localhost", own, f"{own}.local"}
+    given = {_name_in(f"//{name}") for name in allowed} - {""}
+    names = {host.lower(), "localhost", own, f"{own}.local", *given}
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuse what other pages in the user's browser may send here, also under a name that they made lead here."""
-        name = urlsplit(f"//{request.host}").hostname or ""
+        name = _name_in(f"//{request.host}")
+        if not name:
+            raise web.HTTPBadRequest(text=f"The request is for '{request.host}', which is no name of a host.")
         if name not in names and not _is_address(name):
             raise web.HTTPForbidden(
                 text=f"This viewer does not know itself as '{name}': open it as localhost, by its IP address, or start "
-                "it with --host and the name that you use."
+                f"it with --allow {name}."
             )
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host:
+        # A proxy may ask under another name than the browser did.
+        if origin is not None and origin.partition("//")[2] != request.host and _name_in(origin) not in given:
             raise web.HTTPForbidden(text=f"Pages of {origin} may not look at these cameras.")
         return await handler(request)
 
@@ -142,6 +147,14 @@ def _serve(file: Path) -> Handler:
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(HEADERS)
+
+
+def _name_in(url: str) -> str:
+    """The host's name or address, as names are compared; empty if there is none."""
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:  # an address in brackets that is none
+        return ""
 
 
 def _is_address(name: str) -> bool:

@@ -50,6 +50,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="address to listen on; default: %(default)s, this machine only. 0.0.0.0: whoever reaches this machine "
         "sees the cameras, for there is no password",
     )
+    parser.add_argument(
+        "--allow",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="more names under which browsers may open the page, e.g. robot.lan or that of a proxy; default: "
+        "localhost, this machine's name, --host, and addresses",
+    )
     parser.add_argument("--port", type=int, default=8080, help="default: %(default)s; 0: one that is free")
     parser.add_argument(
         "--cameras",
@@ -105,7 +113,8 @@ async def _serve(name: str, arguments: argparse.Namespace, processes: Sequence[M
         names = [f"/{camera.strip('/')}" for camera in arguments.cameras]
         receiver = Receiver(names, sys.argv, in_loop(viewers.cameras), in_loop(viewers.frame), in_loop(viewers.labels))
         try:
-            runner, port = await listen(create_app(viewers, arguments.host), arguments.host, arguments.port)
+            app = create_app(viewers, arguments.host, arguments.allow)
+            runner, port = await listen(app, arguments.host, arguments.port)
         except (OSError, OverflowError) as error:
             raise LiveError(_cannot_listen(arguments.host, arguments.port, error)) from error
         # Last in, first out: the browsers' connections end before what they are fed from.
