@@ -7,11 +7,13 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,15 @@ class LiveProcess:
     @property
     def text(self) -> str:
         return self.log.read_text()
+
+
+def steady_port() -> int:
+    """A free port that stays free: the system gives it to nobody who asks for any, as it does with those from 0."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")
 
 
 def picture_of(number: int, size: Size = SMALL) -> NDArray[np.uint8]:
