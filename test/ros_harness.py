@@ -60,8 +60,9 @@ def kill(process: subprocess.Popen[Any]) -> None:
         if lock.match("/dev/shm/fast*_el"):
             with suppress(OSError), lock.open() as opened:  # gone, or held by another process
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                lock.with_name(lock.name.removesuffix("_el")).unlink()
-                lock.unlink()
+                name = lock.name.removesuffix("_el")
+                for left in (name, f"sem.{name}_mutex", lock.name):
+                    lock.with_name(left).unlink(missing_ok=True)
 
 
 class NodeProcess:

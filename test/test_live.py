@@ -377,7 +377,7 @@ def refusal(*arguments: str) -> str:
         env={**os.environ, "ROS_DOMAIN_ID": str(next_domain())},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
     )
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
