@@ -164,10 +164,7 @@ def opened(browser: Browser, url: str) -> Iterator[Page]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.goto(url)
-        try:
-            page.wait_for_selector("canvas[data-stamp]")
-        except TimeoutError:
-            pytest.fail(f"no frame came; the page says {page.locator('#notice').text_content()} and {complaints}")
+        wait_for_canvas(page, "[data-stamp]")
         expect(page.get_by_role("checkbox")).to_have_count(len(CAMVID))
         yield page
     # The browser itself complains when a connection is lost.
@@ -190,7 +187,15 @@ def stamp(page: Page) -> str:
 
 def wait_past(page: Page, old: str) -> None:
     """Wait for another frame than that with this stamp."""
-    page.wait_for_selector(f"canvas:not([data-stamp='{old}'])")
+    wait_for_canvas(page, f":not([data-stamp='{old}'])")
+
+
+def wait_for_canvas(page: Page, condition: str) -> None:
+    """Wait for a frame of which this is true, in CSS."""
+    try:
+        page.wait_for_selector(f"canvas{condition}")
+    except TimeoutError:
+        pytest.fail(f"no frame came that is {condition}, and the page says: {page.locator('#notice').text_content()}")
 
 
 def canvas(page: Page) -> Pixels:
@@ -399,19 +404,19 @@ def test_a_snapshot_is_what_is_shown(page: Page, tmp_path: Path) -> None:
 
 def test_another_camera_is_shown_when_it_is_chosen(page: Page, cameras: Cameras) -> None:
     page.get_by_role("combobox", name="Camera").select_option("/rear")
-    page.wait_for_selector("canvas[data-camera='/rear']")
+    wait_for_canvas(page, "[data-camera='/rear']")
     found = pause(page)
     set_opacity(page, "1")
     assert (canvas(page) == CAMVID.palette()[cameras.result("/rear", "mask", found)]).all()
     assert page.url.endswith("#camera=%2Frear")
     page.reload()
-    page.wait_for_selector("canvas[data-camera='/rear']")  # also after that
+    wait_for_canvas(page, "[data-camera='/rear']")  # also after that
 
 
 def test_another_camera_is_shown_though_the_picture_is_paused(page: Page, cameras: Cameras) -> None:
     pause(page)
     page.get_by_role("combobox", name="Camera").select_option("/rear")
-    page.wait_for_selector("canvas[data-camera='/rear']")
+    wait_for_canvas(page, "[data-camera='/rear']")
     found, frozen = stamp(page), canvas(page)
     page.wait_for_timeout(600)
     assert stamp(page) == found and (canvas(page) == frozen).all()
