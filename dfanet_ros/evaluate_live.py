@@ -16,10 +16,11 @@ from typing import Any
 
 from dfanet_ros.bags import BagError, require
 from dfanet_ros.demo.node_process import ModuleProcess, NodeError, NodeProcess, prepare_process
+from dfanet_ros.demo.preparing import prepare
 from dfanet_ros.interruption import EXIT_CODE
 from dfanet_ros.metrics import ConfusionMatrix
 from dfanet_ros.report.measures import measure_lines
-from dfanet_ros.segmenter import find_weights, load_segmenter
+from dfanet_ros.segmenter import find_weights
 from dfanet_ros.topics import output_namespace
 
 READY_WITHIN = 90  # seconds that the nodes have for loading and for discovery
@@ -61,9 +62,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     metrics = out / "metrics.json"
     metrics.unlink(missing_ok=True)
     weights = find_weights(arguments.weights)
-    # Here, so that it is said what is wrong with the weights, and that what takes long at the first start is done
-    # before the nodes look for each other: on a busy machine, with LARGE_DATA, some never find the others.
-    load_segmenter(str(weights), engine="auto").close()
+    prepare(weights)  # here, so that it is also said what is wrong with the weights
     evaluation = ModuleProcess(
         "the evaluation node",
         "dfanet_ros.evaluation_node",

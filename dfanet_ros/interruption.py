@@ -11,6 +11,12 @@ EXIT_CODE = 130  # of a command that was interrupted, as shells have it
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+def requests_to_end() -> list[signal.Signals]:
+    """What asks a process to end, beside Ctrl-C: SIGTERM, and SIGHUP of a closed terminal unless `nohup` ignores it."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGTERM] if ignored else [signal.SIGTERM, signal.SIGHUP]
+
+
 class Interruption:
     """Within `with`, the first of these signals is only noted; a second one does what it did before.
 

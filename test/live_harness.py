@@ -7,11 +7,13 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +37,14 @@ LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability
 
 
 class LiveProcess:
-    """`python -m MODULE` that serves the page, as a context manager; with `url` once it does."""
+    """Python with a program that serves the page, as a context manager; with `url` once it does."""
 
-    def __init__(self, domain: int, log: Path, *arguments: str, module: str = "dfanet_ros.live.view") -> None:
+    def __init__(
+        self, domain: int, log: Path, *arguments: str, program: tuple[str, str] = ("-m", "dfanet_ros.live.view")
+    ) -> None:
         self.log = log
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module, "--port", "0", *arguments],
+            [sys.executable, *program, "--port", "0", *arguments],
             stdout=log.open("w"),
             stderr=subprocess.STDOUT,
             env={**os.environ, "ROS_DOMAIN_ID": str(domain), transports.VARIABLE: transports.LARGE_DATA},
@@ -49,7 +53,9 @@ class LiveProcess:
     def __enter__(self) -> LiveProcess:
         end = time.monotonic() + 60
         while not (found := re.search(r"open (http://\S+) in", self.text)):
-            assert self.process.poll() is None and time.monotonic() < end, self.text
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.__exit__()
+                raise AssertionError(f"it does not serve; it said:\n{self.text}")
             time.sleep(0.05)
         self.url = found[1]
         return self
@@ -65,6 +71,15 @@ class LiveProcess:
     @property
     def text(self) -> str:
         return self.log.read_text()
+
+
+def steady_port() -> int:
+    """A free port that stays free: the system gives it to nobody who asks for any, as it does with those from 0."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")
 
 
 def picture_of(number: int, size: Size = SMALL) -> NDArray[np.uint8]:

@@ -36,6 +36,7 @@ from dfanet_ros.label_set import CAMVID
 from dfanet_ros.metrics import ConfusionMatrix
 from dfanet_ros.segmenter import load_segmenter
 
+pytestmark = pytest.mark.timeout(300)
 CAMERA = "/camera/image_raw"
 COUNT = 6
 SIZES = [(64, 96), (90, 121)]  # the frames', in turns
@@ -87,7 +88,7 @@ def ended(process: subprocess.Popen[str], seconds: float) -> tuple[str, str]:
 
 def demo(out: Path, *arguments: object) -> Run:
     with started(out, *arguments) as process:
-        stdout, stderr = ended(process, 110)
+        stdout, stderr = ended(process, 270)  # more than it waits for its node
     return Run(out, process.returncode, stdout, stderr)
 
 
@@ -193,13 +194,18 @@ def test_without_labels_and_faster_than_the_node(weights: Path, frames: Path, tm
     assert sheet.shape[1] == 2 * MARGIN + 3 * PICTURE + 2 * GAP
 
 
-def test_interrupting_stops_the_node_and_closes_the_bags(weights: Path, frames: Path, tmp_path: Path) -> None:
-    with started(tmp_path, "--frames", frames, "--weights", weights, "--rate", 0.1) as process:
-        end = time.monotonic() + 60
-        while not (tmp_path / "recorded").exists() and time.monotonic() < end:
+def test_interrupting_stops_the_node_and_closes_the_bags(weights: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(2):  # so large that the bag's writer keeps no picture of them back
+        cv2.imwrite(str(images / f"{number}.png"), np.zeros((960, 1280, 3), np.uint8))
+    bag = tmp_path / "recorded" / "recorded.mcap"
+    with started(tmp_path, "--frames", images, "--weights", weights, "--rate", 0.01) as process:
+        end = time.monotonic() + 200
+        while not (bag.exists() and bag.stat().st_size > 7 * 960 * 1280):  # mask, colours and overlay are there
+            assert process.poll() is None and time.monotonic() < end, "nothing was recorded"
             time.sleep(0.1)
-        time.sleep(4)  # for the first mask; the second frame comes after 10 s
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)  # the second frame would come 100 s after the first
         _, stderr = ended(process, 30)
     assert process.returncode == 1
     assert stderr.endswith("demo: interrupted\n")

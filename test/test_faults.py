@@ -13,6 +13,7 @@ import faults
 from mutations import send_strange_messages
 from rig import Rig
 
+pytestmark = pytest.mark.timeout(300)  # on a busy machine, and with three cameras
 STRANGE_MESSAGES = 400  # 10,000 in soak.py
 
 

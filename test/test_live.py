@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +26,7 @@ import cv2
 import numpy as np
 from brightness import blocks, save_brightness_weights
 from live_harness import Browser, LiveProcess, Stage, eventually, jpeg_of
+from rclpy.qos import ReliabilityPolicy
 from ros_harness import Peer, next_domain
 from sensor_msgs.msg import Image
 
@@ -294,6 +296,36 @@ def test_a_frame_that_cannot_be_read_is_reported_and_the_next_is_shown(live: Liv
     run(test(), stage.play(RIGHT))
 
 
+def test_a_camera_that_comes_back_with_another_reliability_is_received(live: LiveProcess, stage: Stage) -> None:
+    def replace(reliability: ReliabilityPolicy) -> None:
+        stage.peer.node.destroy_publisher(stage.publishers[RIGHT]["image"])
+        stage.publishers[RIGHT]["image"] = stage.peer.publisher(f"{RIGHT}/image_raw", reliability)
+
+    async def test() -> None:
+        async with Browser(live.url) as browser:
+            await browser.choose(RIGHT)
+            for reliability in (ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE):
+                await browser.frame()
+                replace(reliability)
+                for _ in range(5):  # the first ones may be of the time before
+                    packet = await browser.frame()
+                packet.check()
+
+    run(test(), stage.play(RIGHT))
+
+
+def test_a_message_that_is_too_short_for_a_stamp_is_reported_and_survived(live: LiveProcess, stage: Stage) -> None:
+    async def test() -> None:
+        async with Browser(live.url) as browser:
+            await browser.choose(RIGHT)
+            await browser.frame()
+            stage.publishers[RIGHT]["image"].publish(b"\0\1\0\0\1\0\0\0")
+            await eventually(lambda: "a message was dropped" in live.text)
+            (await browser.frame()).check()
+
+    run(test(), stage.play(RIGHT))
+
+
 @pytest.mark.parametrize("command", ["", "next", "[]", '{"next": false}', '{"camera": 1}', '{"camera": "/a", "b": 1}'])
 def test_a_browser_that_talks_nonsense_is_sent_away(live: LiveProcess, command: str) -> None:
     async def test() -> None:
@@ -326,6 +358,17 @@ def test_aiohttp_that_is_missing_is_named() -> None:
     assert "pip install aiohttp" in refusal("-c", code)
 
 
+def test_it_ends_when_nothing_is_received_any_more() -> None:
+    code = """
+import sys, rclpy
+from dfanet_ros.live import receiver, view
+receiver.find_cameras = lambda *_: rclpy.shutdown() or []
+sys.argv[1:] = ["--port", "0"]
+view.main()
+"""
+    assert "live_view: no camera is received any more, for ROS has ended" in refusal("-c", code)
+
+
 def refusal(*arguments: str) -> str:
     """What a viewer says that cannot begin."""
     command = arguments if arguments[0] == "-c" else ("-m", *arguments)
@@ -334,7 +377,7 @@ def refusal(*arguments: str) -> str:
         env={**os.environ, "ROS_DOMAIN_ID": str(next_domain())},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
     )
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
@@ -364,6 +407,52 @@ def test_an_interrupt_ends_it_in_order_though_browsers_look_on(tmp_path: Path) -
     run(test())
 
 
+def test_browsers_that_take_nothing_do_not_keep_it_from_ending(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with Browser(live.url) as stuck:
+            await clog(stuck, live.url)
+            start = time.monotonic()
+            live.process.terminate()
+            await eventually(lambda: live.process.poll() is not None, 20)
+            assert time.monotonic() - start < 15  # it waits 2 seconds for them
+            assert live.process.returncode == 0
+            assert "Traceback" not in live.text
+
+    domain = next_domain()
+    with Peer(domain) as peer, LiveProcess(domain, tmp_path / "log") as live:
+        run(test(), Stage(peer, LEFT, size=(480, 640)).play(LEFT))
+
+
+def test_a_second_signal_ends_it_though_it_waits_for_a_browser(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with Browser(live.url) as stuck:
+            await clog(stuck, live.url)
+            live.process.terminate()
+            await eventually(refuses)
+            live.process.terminate()
+            await eventually(lambda: live.process.poll() is not None, 20)
+            assert live.process.returncode == 130
+            assert "Traceback" not in live.text
+
+    def refuses() -> bool:
+        """Whether it listens no longer, as it does from the first signal on."""
+        with socket.socket() as other:
+            return other.connect_ex(("127.0.0.1", int(live.url.rpartition(":")[2]))) != 0
+
+    patient = "from dfanet_ros.live import server, view; server.FAREWELL = 100; view.main()"
+    domain = next_domain()
+    with Peer(domain) as peer, LiveProcess(domain, tmp_path / "log", program=("-c", patient)) as live:
+        run(test(), Stage(peer, LEFT, size=(480, 640)).play(LEFT))
+
+
+async def clog(browser: Browser, url: str) -> None:
+    """Let 60 frames be sent to a browser that reads none: more than there is room for on the way."""
+    async with Browser(url) as other:
+        for _ in range(60):
+            await browser.ask()
+            await other.frame()
+
+
 # With a camera and a node of its own
 
 
@@ -380,10 +469,12 @@ def test_it_starts_camera_and_node_and_ends_them(tmp_path: Path) -> None:
             assert packet.header["camera"] == "/camera"
             assert (packet.planes[0] == ids)[certain].all()
 
-    with LiveProcess(next_domain(), tmp_path / "log", *arguments, module="dfanet_ros.live") as live:
+    with LiveProcess(next_domain(), tmp_path / "log", *arguments, program=("-m", "dfanet_ros.live")) as live:
         run(test())
         children = Path(f"/proc/{live.process.pid}/task/{live.process.pid}/children").read_text().split()
         assert len(children) == 2
+        live.process.send_signal(signal.SIGHUP)  # the terminal was closed
+        live.process.wait(30)
     assert live.process.returncode == 0, live.text
     assert not any(Path("/proc", child).exists() for child in children)
 
@@ -412,7 +503,7 @@ def test_only_its_own_page_may_look(live: LiveProcess, headers: dict[str, str], 
         given = {name: value.format(url=live.url) for name, value in headers.items()}
         if status == 200:
             async with Browser(live.url, **given) as browser:
-                assert (await browser.until(lambda state: True))["camera"] == LEFT
+                assert (await browser.until(lambda state: state["camera"]))["camera"] == LEFT
         else:
             with pytest.raises(aiohttp.WSServerHandshakeError) as error:
                 async with Browser(live.url, **given):

@@ -242,7 +242,8 @@ def test_opacity_changes_while_running_and_the_rest_does_not(three_cameras: tupl
         "parameter overlay_opacity is 'much', but has to be a number from 0 to 1",
     )
     assert answer("overlay_opacity", 1) == (True, "")
-    (overlay,) = peer.exchange(publisher, encoded(red, "mono8"), topic, "/front/segmentation/color_mask")[:1]
+    colours = peer.exchange(publisher, encoded(red, "mono8"), topic, "/front/segmentation/color_mask")
+    assert colours[0].data == colours[1].data
     assert answer("input_height", 64) == (
         False,
         "parameter input_height may change only while the node is unconfigured: clean it up first",
@@ -262,9 +263,22 @@ def test_newest_frame_wins_and_every_frame_is_accounted_for(weights: Path, tmp_p
         publisher = peer.publisher("/camera/image_raw")
         image = encoded(blocks(*SIZE, seed=0)[0], "rgb8")
         assert peer.spin_until(publisher.get_subscription_count)
-        for _ in range(10):  # nobody subscribes: nothing is segmented; the node may not know us at the first ones
+        diagnosed: list[DiagnosticArray] = []
+        peer.node.create_subscription(DiagnosticArray, "/diagnostics", diagnosed.append, 10)
+
+        def received() -> int:
+            """By the node, which may not know us at the first frames."""
             publisher.publish(peer.stamp(image))
-            peer.spin_for(0.1)
+            values = [
+                int(pair.value)
+                for array in diagnosed
+                for status in array.status
+                for pair in status.values
+                if status.name.endswith("/camera/image_raw") and pair.key == "received"
+            ]
+            return max(values, default=0)
+
+        assert peer.spin_until(lambda: received() >= 5, 60)  # nobody subscribes: nothing is segmented
         peer.subscribe(topic)
         peer.exchange(publisher, image, topic)
         before = image.header.stamp.sec  # whose mask may come again, if it was sent again

@@ -18,6 +18,7 @@ from dfanet_ros.topics import output_namespace
 
 IN_FLIGHT = 2  # frames of a camera at full load: one that is segmented, and the next
 LOST_AFTER = 10.0  # seconds after which a frame without a mask is no longer waited for
+RESEND_AFTER = 2.0  # seconds; the first frames may get lost while the two sides are finding one another
 PAUSE = 0.3  # seconds after a load, so that the next one finds idle nodes
 
 
@@ -42,6 +43,11 @@ class Camera:
     def ready(self) -> bool:
         """Whether the next frame can come, at full load."""
         return len(self._waiting) < IN_FLIGHT or time.time_ns() - self._waiting[-1] > LOST_AFTER * 1e9
+
+    @property
+    def silent(self) -> bool:
+        """Whether no mask has come for some time since the last frame."""
+        return bool(self._waiting) and time.time_ns() - self._waiting[-1] > RESEND_AFTER * 1e9
 
     @property
     def idle(self) -> bool:
@@ -95,7 +101,11 @@ class Feed:
         while not all(camera.latencies for camera in cameras) and time.monotonic() < end:
             check()
             for camera in cameras:
-                if camera.matched and camera.ready and not camera.latencies:
+                if camera.latencies:
+                    continue
+                if camera.silent:
+                    camera.reset()
+                if camera.matched and camera.ready:
                     camera.send()
             self._receive_until(lambda: False, time.monotonic() + 0.2)
         return all(camera.latencies for camera in cameras)

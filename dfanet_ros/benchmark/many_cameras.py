@@ -15,7 +15,7 @@ from statistics import median
 import torch
 
 from dfanet_ros.benchmark.feed import Camera, Feed
-from dfanet_ros.benchmark.processes import cpu_seconds, memory_mb
+from dfanet_ros.benchmark.processes import cpu_seconds, resident_mb, resident_together_mb
 from dfanet_ros.checkpoint import load_checkpoint
 from dfanet_ros.demo.node_process import NodeProcess, prepare_process
 from dfanet_ros.demo.serialized import serialized
@@ -147,8 +147,8 @@ def table(together: Arrangement, apart: Arrangement, cameras: int, rate: float) 
         add(f"{how}: masks/s of all cameras", 1, median_of(load, "throughput"))
         add(f"{how}: camera stamp to mask published, p50, ms", 1, median_of(load, "latency"))
         add(f"{how}: CPU s a mask", 3, median_of(load, "cpu"))
-    add("memory, MB (RSS of all nodes)", 0, lambda of: memory_mb(of.pids, "Rss"))
-    add("memory, MB (PSS: what they share counts once)", 0, lambda of: memory_mb(of.pids, "Pss"))
+    add("memory, MB (RSS of all nodes)", 0, lambda of: resident_mb(of.pids))
+    add("memory, MB (what the nodes share counts once)", 0, lambda of: resident_together_mb(of.pids))
     if together.gpu_mb:
         add("GPU memory, MB", 0, lambda of: of.gpu_mb)
     return "\n".join(lines)

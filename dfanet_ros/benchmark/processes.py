@@ -21,12 +21,22 @@ def _ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def memory_mb(pids: Iterable[int], kind: str) -> float:
-    """Memory in MB of the processes together.
+def resident_mb(pids: Iterable[int]) -> float:
+    """Memory in MB of the processes; what they share counts for each of them."""
+    return sum(_mb(pid)["Rss"] for pid in pids)
 
-    Args:
-        kind: `Rss` counts what processes share for each of them, `Pss` once.
+
+def resident_together_mb(pids: Iterable[int]) -> float:
+    """Memory in MB of the processes; what they share counts once: as much as the one that shares most has of it.
+
+    Not the sum of `Pss`, which counts the less the more other processes map the same libraries.
     """
-    texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
-    matches = [re.search(rf"^{kind}: +(\d+) kB$", text, re.MULTILINE) for text in texts]
-    return sum(int(match[1]) for match in matches if match) * 1024 / 1e6
+    sizes = [_mb(pid) for pid in pids]
+    private = [size["Private_Clean"] + size["Private_Dirty"] for size in sizes]
+    return sum(private) + max(size["Rss"] - own for size, own in zip(sizes, private, strict=True))
+
+
+def _mb(pid: int) -> dict[str, float]:
+    """All that Linux says of a process's memory."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return {name: int(kb) * 1024 / 1e6 for name, kb in re.findall(r"^(\w+): +(\d+) kB$", text, re.MULTILINE)}

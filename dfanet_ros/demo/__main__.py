@@ -15,6 +15,7 @@ from dfanet_ros.demo.bag import read_messages, write_frames
 from dfanet_ros.demo.contact_sheet import write_contact_sheet
 from dfanet_ros.demo.frames import checked, generate
 from dfanet_ros.demo.node_process import CAMERA, NodeError, NodeProcess, prepare_process
+from dfanet_ros.demo.preparing import prepare
 from dfanet_ros.demo.report import evaluate
 from dfanet_ros.demo.session import COLOR_MASK, MASK, OVERLAY, Session
 from dfanet_ros.image_files import open_folder
@@ -49,6 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     images = tqdm(checked(frames, len(info.labels)), "writing the bag", len(frames), unit="frame")
     write_frames(out / "frames", CAMERA, images, rate or BAG_RATE)
 
+    prepare(weights)
     process = NodeProcess(out / "node.log", weights=str(weights))
     with Session(process) as session, process:
         print("starting the node ...", file=sys.stderr)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dfanet_ros import transports
+from dfanet_ros.interruption import requests_to_end
 
 CAMERA = "/camera/image_raw"  # the topic of the only camera
 
@@ -105,8 +106,9 @@ def prepare_process() -> None:
     os.environ.setdefault(transports.VARIABLE, transports.LARGE_DATA)  # the default ones lose large images
     if "ROS_DOMAIN_ID" not in os.environ:  # nobody else shall see the frames
         os.environ["ROS_DOMAIN_ID"] = str(_free_domain())
-    # SIGTERM (of `timeout`, say) has to stop the node and close the bags too, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM (of `timeout`, say) and a closed terminal have to stop the node and close the bags too, as Ctrl-C does.
+    for number in requests_to_end():
+        signal.signal(number, signal.default_int_handler)
 
 
 def _free_domain() -> int:

@@ -77,7 +77,7 @@ class Session:
         rclpy.shutdown()
 
     def connect(self, frame: bytes) -> None:
-        """Wait until the node answers this serialized image.
+        """Wait until the node answers this serialized image on all topics.
 
         Raises:
             NodeError: it does not, or it has stopped.
@@ -94,7 +94,7 @@ class Session:
         if self._wait(matched, READY_WITHIN):
             while not answered and time.monotonic() < end:
                 self._send(frame)
-                answered = self._wait(lambda: self._settled > 0, RESEND_AFTER)
+                answered = self._wait(lambda: all(self._received[topic] for topic in self._topics), RESEND_AFTER)
         if not answered:
             raise self._process.error(f"the node was not ready within {READY_WITHIN:.0f} s")
         self._wait(lambda: not self._in_flight, RESEND_AFTER)

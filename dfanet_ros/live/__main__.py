@@ -7,8 +7,10 @@ import os
 
 from rclpy.logging import get_logging_directory
 
-from dfanet_ros.checkpoint import CheckpointError, load_checkpoint
+from dfanet_ros.checkpoint import load_checkpoint
 from dfanet_ros.demo.node_process import CAMERA, ModuleProcess, NodeProcess, prepare_process
+from dfanet_ros.demo.preparing import prepare
+from dfanet_ros.interruption import EXIT_CODE
 from dfanet_ros.live.view import add_options, run
 from dfanet_ros.segmenter import find_weights
 from dfanet_ros.topics import camera_namespace
@@ -47,18 +49,21 @@ def main() -> None:
     arguments.cameras = [NAMESPACE]
     try:
         processes = _processes(arguments)
-    except CheckpointError as error:
+    except ValueError as error:  # CheckpointError, too
         parser.exit(1, f"live: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(EXIT_CODE)
     run("live", arguments, processes)
 
 
 def _processes(arguments: argparse.Namespace) -> list[ModuleProcess]:
-    """Camera and node, to be started in this order."""
+    """Camera and node, to be started in this order; the network is prepared for the node."""
     weights = arguments.weights
     if weights is None:
         weights = SCENES if arguments.source == SCENES else ""
     path = find_weights(weights)
     _, info = load_checkpoint(path)
+    prepare(path)
     logs = get_logging_directory() / f"dfanet_ros_live_{os.getpid()}"
     height, width = info.input_size if arguments.source == SCENES else (0, 0)
     camera = ModuleProcess(

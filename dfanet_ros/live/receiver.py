@@ -59,6 +59,7 @@ class Receiver:
         self._on_labels = on_labels
         self._wanted: frozenset[str] = frozenset()
         self._watches: dict[str, Watch] = {}
+        self._ended = Event()
 
     def __enter__(self) -> Receiver:
         # Not rclpy's signal handlers: who ends us does so in order.
@@ -67,7 +68,7 @@ class Receiver:
         self._executor = SingleThreadedExecutor()
         # A steady clock, for simulated time may stand still.
         self.node.create_timer(PERIOD, self._update, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._thread = receiving(self.node, self._executor, Event())
+        self._thread = receiving(self.node, self._executor, self._ended)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,6 +76,11 @@ class Receiver:
         self._thread.join()
         with taking_down():
             self.node.destroy_node()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it receives nothing any more: ROS was shut down, or its thread has failed."""
+        return self._ended.is_set()
 
     def look_at(self, names: frozenset[str]) -> None:
         """Receive these cameras and no others; from any thread."""
@@ -130,12 +136,13 @@ class Watch:
             "mask": camera.namespace + MASK,
             "confidence": camera.namespace + CONFIDENCE,
         }
+        self._qos = {topic: qos_for(node, topic) for topic in topics.values()}
         self._subscriptions = [
             node.create_subscription(
                 CompressedImage if kind == "image" and camera.compressed else Image,
                 topic,
                 partial(self._receive, kind),
-                qos_for(node, topic),
+                self._qos[topic],
                 raw=True,
             )
             for kind, topic in topics.items()
@@ -145,8 +152,13 @@ class Watch:
         )
 
     def fits(self, camera: Camera | None) -> bool:
-        """Whether this is still what there is to subscribe to."""
-        return camera is not None and camera.segmented and camera.images == self.camera.images
+        """Whether this is still what there is to subscribe to, and how: a driver may come back with another QoS."""
+        return (
+            camera is not None
+            and camera.segmented
+            and camera.images == self.camera.images
+            and all(qos_for(self._node, topic).reliability == qos.reliability for topic, qos in self._qos.items())
+        )
 
     def end(self) -> None:
         """Take the subscriptions back."""

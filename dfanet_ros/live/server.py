@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import json
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from dfanet_ros.live.viewers import Viewer, Viewers
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 HEARTBEAT = 10.0  # seconds between two pings; a browser that answers none has gone
+FAREWELL = 2.0  # seconds that browsers have to answer when the viewer ends
 MOST_BYTES = 4096  # of what a browser may say
 
 # The page may load what comes from here, and be in no other page.
@@ -33,27 +34,32 @@ HEADERS = {
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def create_app(viewers: Viewers, host: str) -> web.Application:
+def create_app(viewers: Viewers, host: str, allowed: Collection[str] = ()) -> web.Application:
     """The application.
 
     Args:
         viewers: whom the browsers join.
         host: that the server is bound to.
+        allowed: more names that lead here, of this machine or of a proxy before it.
     """
     own = socket.gethostname().lower()
-    names = {host.lower(), "localhost", own, f"{own}.local"}
+    given = {_name_in(f"//{name}") for name in allowed} - {""}
+    names = {host.lower(), "localhost", own, f"{own}.local", *given}
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuse what other pages in the user's browser may send here, also under a name that they made lead here."""
-        name = urlsplit(f"//{request.host}").hostname or ""
+        name = _name_in(f"//{request.host}")
+        if not name:
+            raise web.HTTPBadRequest(text=f"The request is for '{request.host}', which is no name of a host.")
         if name not in names and not _is_address(name):
             raise web.HTTPForbidden(
                 text=f"This viewer does not know itself as '{name}': open it as localhost, by its IP address, or start "
-                "it with --host and the name that you use."
+                f"it with --allow {name}."
             )
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host:
+        # A proxy may ask under another name than the browser did.
+        if origin is not None and origin.partition("//")[2] != request.host and _name_in(origin) not in given:
             raise web.HTTPForbidden(text=f"Pages of {origin} may not look at these cameras.")
         return await handler(request)
 
@@ -61,7 +67,8 @@ def create_app(viewers: Viewers, host: str) -> web.Application:
         # Not compressed: the packets are, and the rest is small.
         connection = web.WebSocketResponse(heartbeat=HEARTBEAT, compress=False, max_msg_size=MOST_BYTES)
         await connection.prepare(request)
-        connections.add(connection)
+        assert request.transport is not None
+        connections[connection] = request.transport
         viewer = Viewer()
         viewers.join(viewer)
         sender = asyncio.create_task(viewer.serve(connection, viewers.state))
@@ -70,18 +77,23 @@ def create_app(viewers: Viewers, host: str) -> web.Application:
                 if message.type != WSMsgType.TEXT or not _obey(viewers, viewer, message.data):
                     await connection.close(code=1008, message=b"This is not what the page says.")
         finally:
-            connections.discard(connection)
+            del connections[connection]
             viewers.leave(viewer)
             sender.cancel()
             with suppress(asyncio.CancelledError, ConnectionError):
                 await sender
         return connection
 
-    async def close_all(app: web.Application) -> None:
-        for connection in [*connections]:
-            await connection.close(code=1001, message=b"The viewer ends.")
+    async def close_all(_: web.Application) -> None:
+        closing = [
+            asyncio.create_task(connection.close(code=1001, message=b"The viewer ends.")) for connection in connections
+        ]
+        if closing:
+            await asyncio.wait(closing, timeout=FAREWELL)
+        for transport in [*connections.values()]:  # a browser that takes nothing does not take this either
+            transport.abort()
 
-    connections: set[web.WebSocketResponse] = set()
+    connections: dict[web.WebSocketResponse, asyncio.Transport] = {}
     app = web.Application(middlewares=[guard])
     app.on_shutdown.append(close_all)
     app.on_response_prepare.append(_add_headers)
@@ -135,6 +147,14 @@ def _serve(file: Path) -> Handler:
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(HEADERS)
+
+
+def _name_in(url: str) -> str:
+    """The host's name or address, as names are compared; empty if there is none."""
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:  # an address in brackets that is none
+        return ""
 
 
 def _is_address(name: str) -> bool:

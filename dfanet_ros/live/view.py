@@ -17,6 +17,7 @@ from typing import Any
 from rclpy.utilities import remove_ros_args
 
 from dfanet_ros.demo.node_process import ModuleProcess, NodeError
+from dfanet_ros.interruption import EXIT_CODE, requests_to_end
 from dfanet_ros.live.receiver import Receiver
 from dfanet_ros.live.viewers import Viewers
 
@@ -49,6 +50,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="address to listen on; default: %(default)s, this machine only. 0.0.0.0: whoever reaches this machine "
         "sees the cameras, for there is no password",
     )
+    parser.add_argument(
+        "--allow",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="more names under which browsers may open the page, e.g. robot.lan or that of a proxy; default: "
+        "localhost, this machine's name, --host, and addresses",
+    )
     parser.add_argument("--port", type=int, default=8080, help="default: %(default)s; 0: one that is free")
     parser.add_argument(
         "--cameras",
@@ -65,6 +74,8 @@ def run(name: str, arguments: argparse.Namespace, processes: Sequence[ModuleProc
         asyncio.run(_serve(name, arguments, processes))
     except (LiveError, NodeError) as error:
         sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(EXIT_CODE)
 
 
 async def _serve(name: str, arguments: argparse.Namespace, processes: Sequence[ModuleProcess]) -> None:
@@ -78,8 +89,15 @@ async def _serve(name: str, arguments: argparse.Namespace, processes: Sequence[M
         ) from error
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+
+    def interrupt(number: signal.Signals) -> None:
+        """The first of a kind is a request; at the second, whoever is waited for is not waited for any longer."""
+        stop.set()
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.default_int_handler)
+
+    for number in (signal.SIGINT, *requests_to_end()):
+        loop.add_signal_handler(number, interrupt, number)
 
     def in_loop(call: Callable[..., None]) -> Callable[..., None]:
         """The same call for other threads: it is made in the event loop's."""
@@ -95,19 +113,24 @@ async def _serve(name: str, arguments: argparse.Namespace, processes: Sequence[M
         names = [f"/{camera.strip('/')}" for camera in arguments.cameras]
         receiver = Receiver(names, sys.argv, in_loop(viewers.cameras), in_loop(viewers.frame), in_loop(viewers.labels))
         try:
-            runner, port = await listen(create_app(viewers, arguments.host), arguments.host, arguments.port)
+            app = create_app(viewers, arguments.host, arguments.allow)
+            runner, port = await listen(app, arguments.host, arguments.port)
         except (OSError, OverflowError) as error:
             raise LiveError(_cannot_listen(arguments.host, arguments.port, error)) from error
         # Last in, first out: the browsers' connections end before what they are fed from.
+        started = stack.enter_context(ExitStack())
         for process in processes:
-            stack.enter_context(process)
+            started.enter_context(process)
         os.nice(NICENESS)  # after the processes, which would inherit it, and before our threads, which shall
         stack.enter_context(receiver)
+        stack.callback(started.close)  # before the receiver, which could wait for them (eProsima/Fast-DDS#6066)
         try:
             _announce(name, arguments.host, port)
             while not stop.is_set():
                 for process in processes:
                     process.check()
+                if receiver.ended:
+                    raise LiveError("no camera is received any more, for ROS has ended in this process: start it again")
                 with suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(stop.wait(), CHECK_PERIOD)
         finally:

@@ -42,7 +42,6 @@ class Feed:
 
     def __init__(self, name: str, encoder: Executor, on_failure: Callable[[str, Exception], None]) -> None:
         self.name = name
-        self.labels: State | None = None
         self.viewers: set[Viewer] = set()
         self.packet: bytes | None = None
         self.number = 0  # of the packet's frame, counted from 1
@@ -160,9 +159,10 @@ class Viewers:
         self._encoder = encoder
         self._look_at = look_at
         self._on_failure = on_failure
-        self._viewers: dict[Viewer, str] = {}  # and which camera each has chosen; empty: the first
+        self._viewers: dict[Viewer, str] = {}  # and which camera each has chosen; empty: none
         self._feeds: dict[str, Feed] = {}
         self._problems: dict[str, str] = {}  # of all cameras, in their order
+        self._labels: dict[str, State] = {}  # by camera: the receiver says them once, feeds come and go with viewers
 
     # What the viewers do
 
@@ -178,7 +178,7 @@ class Viewers:
         self._arrange()
 
     def choose(self, viewer: Viewer, camera: str) -> None:
-        """A viewer wants to see this camera, which may not be there yet; empty: the first."""
+        """A viewer wants to see this camera, which may not be there yet; empty: any."""
         self._viewers[viewer] = camera
         self._arrange()
 
@@ -192,12 +192,11 @@ class Viewers:
     def state(self, viewer: Viewer) -> State:
         """What a viewer has to know beside the frames."""
         camera = self._camera_of(viewer)
-        feed = self._feeds.get(camera)
         problem = self._problems.get(camera, f"There is no camera {camera}." if camera else NO_CAMERA)
         return {
             "cameras": [*self._problems],
             "camera": camera,
-            "labels": feed.labels if feed else None,
+            "labels": self._labels.get(camera),
             "problem": problem,
         }
 
@@ -206,6 +205,7 @@ class Viewers:
     def cameras(self, problems: dict[str, str]) -> None:
         """Which cameras there are and why each has no frames; comes every second."""
         self._problems = problems
+        self._labels = {camera: labels for camera, labels in self._labels.items() if camera in problems}
         self._arrange()
         for viewer in self._viewers:
             viewer.wake()
@@ -217,13 +217,15 @@ class Viewers:
 
     def labels(self, camera: str, labels: State) -> None:
         """A camera's classes have come."""
+        self._labels[camera] = labels
         if camera in self._feeds:
-            self._feeds[camera].labels = labels
             for viewer in self._feeds[camera].viewers:
                 viewer.wake()
 
     def _camera_of(self, viewer: Viewer) -> str:
-        return self._viewers[viewer] or next(iter(self._problems), "")
+        """What a viewer has chosen; else what it sees, as long as that is there; else the first."""
+        seen = viewer.feed.name if viewer.feed else ""
+        return self._viewers[viewer] or (seen if seen in self._problems else next(iter(self._problems), ""))
 
     def _arrange(self) -> None:
         """Every viewer at its feed, no feed without a viewer, and received what is looked at."""

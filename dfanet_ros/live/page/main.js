@@ -8,6 +8,8 @@ import {PixelReader} from "./pixel.js";
 
 const PATIENCE = 4000;  // ms without a frame that are nothing special
 const PERIOD = 400;  // ms between two updates of the numbers, which nobody could read faster
+const OUTDATED = typeof DecompressionStream === "undefined"
+  ? "This browser is too old for this page: take Chrome or Edge from 80, Firefox from 113 or Safari from 16.4 on." : "";
 
 const byId = (id) => document.getElementById(id);
 const picture = new Picture(byId("picture"));
@@ -22,6 +24,7 @@ let connected = false;
 let state = null;  // the newest of the viewer's
 let chosen = new URLSearchParams(location.hash.slice(1)).get("camera") ?? "";  // empty: the viewer's choice
 let lastShown = performance.now();
+let unreadable = "";  // why the newest frame is not shown
 
 // Frames. One is asked for when the one before is taken, so that one travels while the other is decoded.
 
@@ -58,7 +61,7 @@ const send = connect({
 });
 
 function ask() {
-  const wanted = stepping || (!paused && !document.hidden);
+  const wanted = !OUTDATED && (stepping || (!paused && !document.hidden));
   if (!connected || asked || next !== null || !wanted) return;
   asked = true;
   send({next: true});
@@ -74,13 +77,17 @@ async function advance() {
   ask();
   try {
     const frame = await unpack(buffer);
-    if (frame.camera !== camera()) frame.picture.close();  // of the camera before
-    else if (paused && !step) {  // it came too late, and waits for a step
+    if (frame.camera !== camera()) {  // of the camera before
+      frame.picture.close();
+      if (step) stepping = true;
+    } else if (paused && !step) {  // it came too late, and waits for a step
       frame.picture.close();
       next = buffer;
     } else show(frame);
   } catch (error) {
     console.error("a frame cannot be read", error);
+    unreadable = `This browser cannot read the frames: ${error.message}`;
+    report();
   }
   decoding = false;
   ask();
@@ -89,6 +96,7 @@ async function advance() {
 
 function show(frame) {
   lastShown = performance.now();
+  unreadable = "";
   byId("view").style.setProperty("--aspect", frame.width / frame.height);
   picture.show(frame);
   picture.canvas.dataset.camera = frame.camera;
@@ -148,18 +156,21 @@ byId("camera").addEventListener("change", ({target}) => {
   next = null;
   meters.restart();
   send({camera: chosen});
-  ask();
+  if (paused) step();
+  else ask();
   report();
 });
 document.addEventListener("visibilitychange", ask);
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
   const on = (selector) => event.target instanceof Element && event.target.matches(selector);
-  if (event.key === " " && !on("button, input, select")) pause(!paused);
-  else if (event.key === "ArrowRight" && !on("input[type=range], select")) step();
-  else if (event.key.toLowerCase() === "s" && !on("select")) snapshot();
+  let act = null;
+  if (event.key === " " && !on("button, input, select")) act = () => pause(!paused);
+  else if (event.key === "ArrowRight" && !on("input[type=range], select")) act = step;
+  else if (event.key.toLowerCase() === "s" && !on("select")) act = snapshot;
   else return;
   event.preventDefault();
+  if (!event.repeat || act === step) act();  // a key that is held goes on frame by frame, but saves one picture
 });
 
 function setOpacity() {
@@ -185,10 +196,12 @@ function showCameras() {
 }
 
 function problem() {
+  if (OUTDATED) return OUTDATED;
   if (!connected) return state ? "The viewer does not answer: it has ended, or the network is gone. Trying again …"
     : "Connecting to the viewer …";
   if (state === null) return "Connecting to the viewer …";
   if (state.problem) return state.problem;
+  if (unreadable) return unreadable;
   if (picture.frame?.camera !== camera()) return `Waiting for the first frame of ${camera()} …`;
   if (!paused && performance.now() - lastShown > PATIENCE) return "No frames at the moment. Waiting …";
   return "";
