@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from dfanet_ros.bags import BagError, require
-from dfanet_ros.demo.node_process import ModuleProcess, NodeError, NodeProcess, prepare_process
-from dfanet_ros.demo.preparing import prepare
 from dfanet_ros.interruption import EXIT_CODE
 from dfanet_ros.metrics import ConfusionMatrix
+from dfanet_ros.node_process import ModuleProcess, NodeError, NodeProcess, prepare_process
+from dfanet_ros.preparing import prepare
 from dfanet_ros.report.measures import measure_lines
 from dfanet_ros.segmenter import find_weights
 from dfanet_ros.topics import output_namespace

@@ -26,15 +26,15 @@ from ros_harness import next_domain
 
 from dfanet_ros.demo.bag import read_messages
 from dfanet_ros.demo.contact_sheet import GAP, LINE, MARGIN, PICTURE
-from dfanet_ros.demo.node_process import NodeError, NodeProcess
 from dfanet_ros.demo.report import Report
-from dfanet_ros.demo.serialized import pixels_of, stamp_of
 from dfanet_ros.demo.session import COLOR_MASK, MASK, OVERLAY
 from dfanet_ros.frame import Frame
 from dfanet_ros.image_files import ImageFolder
 from dfanet_ros.label_set import CAMVID
 from dfanet_ros.metrics import ConfusionMatrix
+from dfanet_ros.node_process import NodeError, NodeProcess
 from dfanet_ros.segmenter import load_segmenter
+from dfanet_ros.serialized import pixels_of, stamp_of
 
 pytestmark = pytest.mark.timeout(300)
 CAMERA = "/camera/image_raw"

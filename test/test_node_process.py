@@ -16,7 +16,7 @@ SLEEPS = "import time; print('begun', flush=True); time.sleep(60)"
 STARTS_IT = """
 import os, sys, time
 from pathlib import Path
-from dfanet_ros.demo.node_process import ModuleProcess, prepare_process
+from dfanet_ros.node_process import ModuleProcess, prepare_process
 prepare_process()
 with ModuleProcess("the sleeper", "sleeper", Path(sys.argv[1])) as process:
     while "begun" not in process.log.read_text():

@@ -16,8 +16,8 @@ from typing import Any
 from dfanet_ros.benchmark import engines, stages
 from dfanet_ros.benchmark.machine import machine
 from dfanet_ros.benchmark.results import device_table, draw, engine_table, node_table, write_json
-from dfanet_ros.demo.node_process import NodeError
 from dfanet_ros.engines import ENGINES
+from dfanet_ros.node_process import NodeError
 from dfanet_ros.segmenter import resolve_device
 
 
@@ -129,8 +129,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for benchmark.json and benchmark.png, or start.json"
     )
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
         "--cameras", type=int, default=1, help="more than one: one node for all is compared with one node for each"
+    )
+    what.add_argument(
+        "--start", action="store_true", help="how long the node takes from its start to its first mask, step by step"
+    )
+    what.add_argument(
+        "--stages", action="store_true", help="a frame on the CPU before the network, in it, and after it"
     )
     parser.add_argument(
         "--rate",
@@ -139,12 +146,6 @@ def _arguments() -> argparse.Namespace:
         help="with --cameras: frames a second of each that the nodes can keep up with",
     )
     parser.add_argument("--seconds", type=float, default=5.0, help="with --cameras: how long each load takes a round")
-    parser.add_argument(
-        "--start", action="store_true", help="how long the node takes from its start to its first mask, step by step"
-    )
-    parser.add_argument(
-        "--stages", action="store_true", help="a frame on the CPU before the network, in it, and after it"
-    )
     parser.add_argument("--rounds", type=int, default=10, help="more rounds, steadier medians")
     arguments = parser.parse_args()
     if not 1 <= arguments.cameras <= 64:

@@ -13,7 +13,7 @@ from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
-from dfanet_ros.demo.serialized import stamp_of, with_stamp
+from dfanet_ros.serialized import stamp_of, with_stamp
 from dfanet_ros.topics import output_namespace
 
 IN_FLIGHT = 2  # frames of a camera at full load: one that is segmented, and the next

@@ -17,9 +17,9 @@ import torch
 from dfanet_ros.benchmark.feed import Camera, Feed
 from dfanet_ros.benchmark.processes import cpu_seconds, resident_mb, resident_together_mb
 from dfanet_ros.checkpoint import load_checkpoint
-from dfanet_ros.demo.node_process import NodeProcess, prepare_process
-from dfanet_ros.demo.serialized import serialized
+from dfanet_ros.node_process import NodeProcess, prepare_process
 from dfanet_ros.segmenter import Segmenter, find_weights
+from dfanet_ros.serialized import serialized
 from dfanet_ros.street_scenes import StreetScenes
 
 FRAME_SIZE = (480, 640)
@@ -29,19 +29,11 @@ LOADS = ("fixed rate", "full load")
 Figures = dict[tuple[str, str], list[float]]  # by load and kind
 
 
-class MeasuredNode(NodeProcess):
-    """A node that can be found in /proc."""
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-
 @dataclass
 class Arrangement:
     """Some nodes that serve all cameras together, with what was measured of them."""
 
-    nodes: Sequence[MeasuredNode]
+    nodes: Sequence[NodeProcess]
     cameras: Sequence[Camera]
     figures: Figures = field(default_factory=lambda: defaultdict(list))
     gpu_mb: float = 0.0  # that they took while they started
@@ -111,7 +103,7 @@ def _started(
     """One node for each group of topics, and all have answered."""
     free = _free_mb(device)
     nodes = [
-        MeasuredNode(folder / f"{group[0].replace('/', '_')}.log", image_topics=group, **parameters) for group in groups
+        NodeProcess(folder / f"{group[0].replace('/', '_')}.log", image_topics=group, **parameters) for group in groups
     ]
     for node in nodes:
         stack.enter_context(node)

@@ -9,10 +9,10 @@ from pathlib import Path
 from dfanet_ros.benchmark.engines import CALLS
 from dfanet_ros.benchmark.frames import frames
 from dfanet_ros.benchmark.results import Measured
-from dfanet_ros.demo.node_process import NodeProcess, prepare_process
-from dfanet_ros.demo.serialized import serialized
 from dfanet_ros.demo.session import MASK, Session
+from dfanet_ros.node_process import NodeProcess, prepare_process
 from dfanet_ros.segmenter import find_weights
+from dfanet_ros.serialized import serialized
 
 
 def measure(row: Measured, device: str, rounds: int, images: Path | None) -> None:

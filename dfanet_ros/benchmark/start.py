@@ -15,9 +15,9 @@ from typing import Any
 from dfanet_ros.benchmark.engines import engines_here
 from dfanet_ros.benchmark.feed import Camera, Feed
 from dfanet_ros.benchmark.frames import frames
-from dfanet_ros.demo.node_process import CAMERA, NodeProcess, prepare_process
-from dfanet_ros.demo.serialized import serialized
+from dfanet_ros.node_process import CAMERA, NodeProcess, prepare_process
 from dfanet_ros.segmenter import find_weights, resolve_device
+from dfanet_ros.serialized import serialized
 
 RATE = 30.0  # of the camera, frames a second
 READY_WITHIN = 120.0  # seconds; the first start of an engine prepares the network

@@ -14,11 +14,11 @@ from dfanet_ros.checkpoint import load_checkpoint
 from dfanet_ros.demo.bag import read_messages, write_frames
 from dfanet_ros.demo.contact_sheet import write_contact_sheet
 from dfanet_ros.demo.frames import checked, generate
-from dfanet_ros.demo.node_process import CAMERA, NodeError, NodeProcess, prepare_process
-from dfanet_ros.demo.preparing import prepare
 from dfanet_ros.demo.report import evaluate
 from dfanet_ros.demo.session import COLOR_MASK, MASK, OVERLAY, Session
 from dfanet_ros.image_files import open_folder
+from dfanet_ros.node_process import CAMERA, NodeError, NodeProcess, prepare_process
+from dfanet_ros.preparing import prepare
 from dfanet_ros.segmenter import find_weights
 
 BAG_RATE = 10.0  # frames a second in the bag, if no rate is asked for

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dfanet_ros.bags.images import IMAGE
 from dfanet_ros.bags.reader import BagReader
 from dfanet_ros.bags.writer import BagWriter
-from dfanet_ros.demo.serialized import serialized, with_stamp
+from dfanet_ros.serialized import serialized, with_stamp
 
 
 def write_frames(path: Path, topic: str, images: Iterable[NDArray[np.uint8]], rate: float) -> None:

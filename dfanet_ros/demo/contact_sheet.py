@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from dfanet_ros.demo.bag import read_messages
 from dfanet_ros.demo.frames import Sample
-from dfanet_ros.demo.serialized import pixels_of, stamp_of
 from dfanet_ros.demo.session import COLOR_MASK, OVERLAY, Exchange
 from dfanet_ros.label_set import UNLABELLED, Label, LabelSet
 from dfanet_ros.pixels import paint
+from dfanet_ros.serialized import pixels_of, stamp_of
 
 Picture = NDArray[np.uint8]  # RGB (H, W, 3)
 Color = tuple[int, int, int]

@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from dfanet_ros.demo.bag import read_messages
 from dfanet_ros.demo.frames import Sample
-from dfanet_ros.demo.serialized import pixels_of, stamp_of
 from dfanet_ros.demo.session import MASK, Exchange
 from dfanet_ros.label_set import LabelSet
 from dfanet_ros.metrics import ConfusionMatrix
+from dfanet_ros.serialized import pixels_of, stamp_of
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
-from dfanet_ros.demo.node_process import CAMERA, NodeProcess
-from dfanet_ros.demo.serialized import stamp_of, with_stamp
+from dfanet_ros.node_process import CAMERA, NodeProcess
+from dfanet_ros.serialized import stamp_of, with_stamp
 from dfanet_ros.topics import output_namespace
 
 MASK, COLOR_MASK, OVERLAY = (f"{output_namespace(CAMERA)}/{name}" for name in ("mask", "color_mask", "overlay"))

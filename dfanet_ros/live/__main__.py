@@ -8,10 +8,10 @@ import os
 from rclpy.logging import get_logging_directory
 
 from dfanet_ros.checkpoint import load_checkpoint
-from dfanet_ros.demo.node_process import CAMERA, ModuleProcess, NodeProcess, prepare_process
-from dfanet_ros.demo.preparing import prepare
 from dfanet_ros.interruption import EXIT_CODE
 from dfanet_ros.live.view import add_options, run
+from dfanet_ros.node_process import CAMERA, ModuleProcess, NodeProcess, prepare_process
+from dfanet_ros.preparing import prepare
 from dfanet_ros.segmenter import find_weights
 from dfanet_ros.topics import camera_namespace
 

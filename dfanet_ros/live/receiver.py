@@ -14,21 +14,20 @@ import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
-from dfanet_ros.demo.serialized import stamp_of
 from dfanet_ros.interruption import taking_down
 from dfanet_ros.live.cameras import CONFIDENCE, LABELS, MASK, Camera, find_cameras, qos_for
 from dfanet_ros.live.matching import Matcher
 from dfanet_ros.live.packets import Matched
+from dfanet_ros.qos import LATCHED
 from dfanet_ros.running import receiving
+from dfanet_ros.serialized import stamp_of
 
 PERIOD = 1.0  # seconds between two looks at the graph
 PATIENCE = 4.0  # seconds without a frame after which the page says why
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 Labels = dict[str, Any]
 

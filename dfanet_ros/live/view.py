@@ -16,10 +16,10 @@ from typing import Any
 
 from rclpy.utilities import remove_ros_args
 
-from dfanet_ros.demo.node_process import ModuleProcess, NodeError
 from dfanet_ros.interruption import EXIT_CODE, requests_to_end
 from dfanet_ros.live.receiver import Receiver
 from dfanet_ros.live.viewers import Viewers
+from dfanet_ros.node_process import ModuleProcess, NodeError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CHECK_PERIOD = 0.5  # seconds between two looks at the processes

@@ -66,6 +66,11 @@ class ModuleProcess:
             self._process.kill()
             self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
     def check(self) -> None:
         """Raises NodeError if the process has ended."""
         if self._process.poll() is not None:
