@@ -142,11 +142,17 @@ def test_kernels_for_frames_are_compiled_once_for_all_frames(dtype: torch.dtype,
 
 @pytest.mark.parametrize("tiling", separable.TILINGS, ids=str)
 def test_separable_convolutions_compile_to_tensor_cores(tiling: separable.Tiling, compiled: list[Any]) -> None:
-    for inputs, outputs, stride, add in ((8, 12, 2, False), (12, 48, 1, True), (48, 192, 1, True), (288, 48, 2, False)):
-        x = torch.zeros(2, inputs, 6, 9, dtype=torch.float16)
-        added = torch.zeros(2, outputs, 6, 9, dtype=torch.float16) if add else None
+    half, other_half = torch.float16, torch.bfloat16
+    for inputs, outputs, stride, add, dtype in (
+        (8, 12, 2, False, half),
+        (12, 48, 1, True, other_half),
+        (48, 192, 1, True, half),
+        (288, 48, 2, False, half),
+    ):
+        x = torch.zeros(2, inputs, 6, 9, dtype=dtype)
+        added = torch.zeros(2, outputs, 6, 9, dtype=dtype) if add else None
         weights = (torch.zeros(inputs, 1, 3, 3), torch.zeros(outputs, inputs, 1, 1), torch.zeros(outputs))
-        packed = separable.weights_of(*(each.half() for each in weights))
+        packed = separable.weights_of(*(each.to(dtype) for each in weights))
         separable.separable(x, packed, stride, True, added, tiling)
         assert "mma" in compiled[-1].asm["ptx"]
 
