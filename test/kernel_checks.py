@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-import triton
 from conftest import lively_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,11 +25,12 @@ from dfanet_ros import kernels
 from dfanet_ros.checkpoint import MEAN, STD
 from dfanet_ros.frame import RGB_CHANNELS
 from dfanet_ros.kernels import block, choosing, drawing, enlarging, fused, label_map, plain, preprocess, separable
+from dfanet_ros.kernels.compiling import interpreted
 from dfanet_ros.network.inference import inference_form, upsampled_sum
 from dfanet_ros.network.layers import Separable, coarse_size
 from dfanet_ros.network.xception import Block, Enlarge
 
-DEVICE = torch.device("cpu" if triton.knobs.runtime.interpret else "cuda")
+DEVICE = torch.device("cpu" if interpreted() else "cuda")
 torch.backends.cudnn.allow_tf32 = False  # as `build_engine` has it
 
 few = settings(max_examples=8, deadline=None, derandomize=True)

@@ -25,7 +25,7 @@ from triton.runtime.jit import JITFunction
 from dfanet_ros import kernels
 from dfanet_ros.checkpoint import MEAN, STD
 from dfanet_ros.kernels import PLAIN, block, choosing, drawing, fused, label_map, preprocess, separable, steps
-from dfanet_ros.kernels.compiling import compile_together, launching
+from dfanet_ros.kernels.compiling import compile_together, compiles_together, interpreted, launching
 from dfanet_ros.network.inference import inference_form
 
 H100 = GPUTarget("cuda", 90, 32)
@@ -177,6 +177,7 @@ def does_not_compile(x):  # type: ignore[no-untyped-def]
     tl.static_assert(False, "a kernel with a fault")
 
 
+@pytest.mark.skipif(not compiles_together(), reason="this Triton cannot")
 def test_kernels_are_compiled_together_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(driver, "_active", NoGPU())
@@ -196,6 +197,33 @@ def test_kernels_are_compiled_together_and_not_run(tmp_path: Path, monkeypatch: 
     assert [name.rpartition(".")[2] for name in names] == ["_separable_kernel"] * 3
     with pytest.raises(triton.CompilationError, match="a kernel with a fault"):
         launching(does_not_compile, (1,))(x)
+
+
+@pytest.mark.parametrize("has_mode", [True, False])
+def test_with_an_older_triton_kernels_are_compiled_one_by_one(has_mode: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mode:
+        """As in Triton 3.5: an error ends it."""
+
+        def __init__(self, executor: object) -> None:
+            raise AssertionError("it must not be used")
+
+    if has_mode:
+        monkeypatch.setattr(triton, "AsyncCompileMode", Mode, raising=False)
+    else:
+        monkeypatch.delattr(triton, "AsyncCompileMode", raising=False)
+    called: list[int] = []
+    compile_together([lambda: called.append(1)])
+    assert not called
+
+
+@pytest.mark.parametrize("interpret", ["0", "1"])
+def test_whether_kernels_are_interpreted_an_older_triton_knows_too(
+    interpret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", interpret)
+    newer = interpreted()
+    monkeypatch.delattr(triton, "knobs", raising=False)
+    assert interpreted() == newer == (interpret == "1")
 
 
 @pytest.mark.parametrize("kind", [fused.FusedSeparable, fused.FusedBlock])

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dfanet_ros.kernels import separable
-from dfanet_ros.kernels.compiling import launching
+from dfanet_ros.kernels.compiling import interpreted, launching
 from dfanet_ros.kernels.separable import LEAST, Weights, separable_sums
 
 
@@ -122,7 +122,7 @@ def block(x: Tensor, weights: BlockWeights, stride: int, tiling: Tiling) -> Tens
             LAST_PIXELS=min(parts.pixels, max(LEAST, triton.next_power_of_2(tiling.rows * tiling.columns))),
             PART_IN=parts.inputs,
             PART_OUT=parts.outputs,
-            INTERPRETED=triton.knobs.runtime.interpret,
+            INTERPRETED=interpreted(),
             num_warps=parts.warps,
             num_stages=1,  # see `separable`
         )

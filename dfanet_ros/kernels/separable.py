@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dfanet_ros.kernels.compiling import launching
+from dfanet_ros.kernels.compiling import interpreted, launching
 
 LEAST = 16  # rows and columns of what tensor cores multiply
 
@@ -115,7 +115,7 @@ def separable(x: Tensor, weights: Weights, stride: int, relu: bool, added: Tenso
             PIXELS=tiling.pixels,
             PART_IN=tiling.inputs,
             PART_OUT=tiling.outputs,
-            INTERPRETED=triton.knobs.runtime.interpret,
+            INTERPRETED=interpreted(),
             num_warps=tiling.warps,
             num_stages=1,  # more would keep several parts' pixels in shared memory, and fewer programs would fit
         )
