@@ -26,7 +26,7 @@ from dfanet_ros.checkpoint import MEAN, STD
 from dfanet_ros.frame import RGB_CHANNELS
 from dfanet_ros.kernels import block, choosing, drawing, enlarging, fused, label_map, plain, preprocess, separable
 from dfanet_ros.kernels.compiling import interpreted
-from dfanet_ros.network.inference import inference_form, upsampled_sum
+from dfanet_ros.network.inference import SmallDecoder, inference_form, upsampled_sum
 from dfanet_ros.network.layers import Separable, coarse_size
 from dfanet_ros.network.xception import Block, Enlarge
 
@@ -380,6 +380,7 @@ def test_a_fused_network_gives_the_same(kind: type[fused.Fused]) -> None:
         exact = network.coarse_logits(images.float())
         plain_logits = network.half().coarse_logits(images)
         fused.fuse(network)
+        assert any(isinstance(part, fused.FusedEnlarge) for part in network.modules())
         shapes = {part: group for part, group in choosing.shapes_of(network, images).items() if isinstance(part, kind)}
         assert len(shapes) == 2 * 14 * (3 if kind is fused.FusedSeparable else 1)
         for number, (part, (shape,)) in enumerate(shapes.items()):
@@ -387,6 +388,31 @@ def test_a_fused_network_gives_the_same(kind: type[fused.Fused]) -> None:
         fused_logits = network.coarse_logits(images)
     assert not torch.equal(fused_logits, plain_logits)
     assert (fused_logits - exact).norm() <= 1.2 * (plain_logits - exact).norm(), "no more than half precision takes"
+
+
+@pytest.mark.parametrize("name", ["enlarged_beside", "enlarged_sum"])
+@pytest.mark.parametrize("fails", [True, False], ids=["fails", "is wrong"])
+def test_maps_are_enlarged_by_pytorch_if_a_kernel_does_not_work(
+    name: str, fails: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = getattr(fused, name)
+
+    def broken(*arguments: Any) -> Tensor:
+        if fails:
+            raise RuntimeError("out of resources\nat line 3")
+        y: Tensor = 1.01 * real(*arguments)
+        return y
+
+    monkeypatch.setattr(fused, name, broken)
+    network = inference_form(lively_network(backbones=2), few_layers=True).half().to(DEVICE)
+    fused.fuse(network)
+    kinds = [type(part) for part in network.modules()]
+    assert Enlarge in kinds and fused.FusedEnlarge not in kinds and fused.FusedBlock in kinds
+    (decoder,) = [part for part in network.modules() if isinstance(part, SmallDecoder)]
+    assert enlarging.enlarged_sum not in (decoder.high_sum, decoder.low_sum)
+    (line,) = [record.getMessage() for record in caplog.records]
+    why = "RuntimeError: out of resources" if fails else f"the results of {name} are not those of PyTorch"
+    assert line == f"maps are enlarged without kernels of their own: {why}"
 
 
 @pytest.mark.parametrize("refused", [False, True])

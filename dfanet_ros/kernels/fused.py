@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from dfanet_ros.kernels import block, reason, separable
 from dfanet_ros.kernels.enlarging import enlarged_beside, enlarged_sum
 from dfanet_ros.network.folded import EverySecond, FoldedBlock
-from dfanet_ros.network.inference import SmallDecoder
+from dfanet_ros.network.inference import SmallDecoder, upsampled_sum
 from dfanet_ros.network.layers import Separable
 from dfanet_ros.network.xception import Enlarge
 
@@ -151,11 +152,17 @@ def fuse(network: nn.Module) -> None:
     """Replace the blocks and separable convolutions of a network in the form for inference; it computes the same.
 
     Its projections become convolutions with stride 2, which on a GPU spares a copy, and a ReLU after a convolution a
-    part of that; maps are enlarged and added, or put beside others, at once.
+    part of that; maps are enlarged and added, or put beside others, at once, if the kernels for that work here.
 
     Args:
         network: on a CUDA device and of float16 or bfloat16.
     """
+    example = next(network.parameters())
+    _fuse(network, _enlarging_works(example.device, example.dtype))
+
+
+def _fuse(network: nn.Module, enlarging: bool) -> None:
+    """See `fuse`; `enlarging`: whether maps are enlarged by kernels, too."""
     for name, child in [*network.named_children()]:
         if isinstance(child, FoldedBlock):
             setattr(network, name, FusedBlock(child))
@@ -163,14 +170,34 @@ def fuse(network: nn.Module) -> None:
             setattr(network, name, FusedSeparable(child))
         elif isinstance(child, EverySecond):
             setattr(network, name, _strided(child.conv))
-        elif isinstance(child, Enlarge):
+        elif isinstance(child, Enlarge) and enlarging:
             setattr(network, name, FusedEnlarge())
         elif isinstance(child, nn.Sequential) and [type(layer) for layer in child] == [nn.Conv2d, nn.ReLU]:
             setattr(network, name, ConvReLU(*child))
         else:
-            fuse(child)
-    if isinstance(network, SmallDecoder):
+            _fuse(child, enlarging)
+    if isinstance(network, SmallDecoder) and enlarging:
         network.high_sum = network.low_sum = enlarged_sum
+
+
+def _enlarging_works(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the kernels that enlarge maps compute what PyTorch does; if they do not, the log says so."""
+    shapes = (2, 3, 2, 4), (2, 5, 6, 7)
+    coarse, fine = ((torch.arange(math.prod(shape), device=device) % 11).view(shape).to(dtype) for shape in shapes)
+    maps, size = [coarse, coarse[:, :, :1, :3]], (6, 7)
+    eps = torch.finfo(dtype).eps
+    try:
+        same = {
+            "enlarged_beside": (enlarged_beside(coarse, fine), Enlarge()(coarse.float(), fine.float())),
+            "enlarged_sum": (enlarged_sum(maps, size), upsampled_sum([values.float() for values in maps], size)),
+        }
+        wrong = [name for name, (y, exact) in same.items() if not torch.allclose(y.float(), exact, rtol=eps, atol=eps)]
+        problem = f"the results of {' and '.join(wrong)} are not those of PyTorch" if wrong else ""
+    except Exception as error:  # Triton, its compiler, the driver or the GPU: whatever it is, there is another way
+        problem = reason(error)
+    if problem:
+        LOG.warning(f"maps are enlarged without kernels of their own: {problem}")
+    return not problem
 
 
 def _strided(conv: nn.Conv2d) -> nn.Conv2d:
