@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cuda_graph import StandIn
 from torch import Tensor
+from triton import OutOfResources
 
 from dfanet_ros import kernels
 from dfanet_ros.checkpoint import MEAN, STD
@@ -540,20 +541,23 @@ def test_convolutions_are_kept_where_a_block_is_slower(
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)  # its projection is another convolution
 
 
+@pytest.mark.parametrize("lasting", [True, False], ids=["for good", "once"])
 @pytest.mark.parametrize("of", [separable, block], ids=["separable", "block"])
 def test_kernels_that_fail_or_are_wrong_are_not_taken(
     times: Callable[..., None],
     of: Any,
+    lasting: bool,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """What may have failed for want of memory, say, is tried again at the next start."""
     name = of.__name__.rpartition(".")[2]
     real, tried = getattr(of, name), [tiling.fitted(3, 8 if of is block else 3) for tiling in of.TILINGS]
 
     def broken(*arguments: Any) -> Tensor:
         *_, tiling = arguments
         if tiling == tried[0]:
-            raise RuntimeError("out of resources\nat line 3")
+            raise OutOfResources(9, 8, "shared memory") if lasting else RuntimeError("out of memory\nat line 3")
         y: Tensor = real(*arguments)
         return y + 1 if tiling in tried[1:-1] else y
 
@@ -568,5 +572,30 @@ def test_kernels_that_fail_or_are_wrong_are_not_taken(
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     what, count = ("blocks", 3) if of is block else ("separable convolutions", 8)
-    assert line.startswith(f"{count} kernels for {what} are not used; the first one: Shape(images=2, inputs=3")
-    assert line.endswith("RuntimeError: out of resources")
+    again = "" if lasting else " (they are tried again at the next start)"
+    assert line.startswith(f"{count} kernels for {what} are not used{again}; the first one: Shape(images=2, inputs=3")
+    assert ("OutOfResources: out of resource: shared memory" if lasting else "RuntimeError: out of memory") in line
+    assert "\n" not in line
+    monkeypatch.setattr(of, name, real)
+    caplog.clear()
+    times(3, 2, 1)  # never those that come first
+    assert (chosen(OneBlock if of is block else TwoLayers)[0] == taken) == lasting
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_a_shape_that_cannot_be_tried_leaves_the_others_their_kernels(
+    times: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = choosing._random_inputs
+
+    def inputs(shape: fused.Shape, images: Tensor) -> list[Tensor]:
+        if shape.added:
+            raise torch.OutOfMemoryError("Tried to allocate 2 GiB\nat line 3")
+        return real(shape, images)
+
+    monkeypatch.setattr(choosing, "_random_inputs", inputs)
+    times(5, 4, 1, 3, 2, 6)
+    assert chosen()[0] == [separable.TILINGS[1], None]
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith("1 kernels for separable convolutions are not used (they are tried again at the next start)")
+    assert line.endswith("added=True): OutOfMemoryError: Tried to allocate 2 GiB")
