@@ -23,7 +23,9 @@ from dfanet_ros.network.base import Network
 
 LOG = logging.getLogger(__name__)
 WARM_UP_RUNS = 3  # in which cuDNN and cuBLAS choose kernels and set memory aside, which a capture must not see
-MOST_GRAPHS = 16  # that are kept; the one that was not used for the longest time goes first
+# That are kept; the one that was not used for the longest time goes first. Four cameras of different sizes make as many
+# kinds of batches: which of them have a frame, and in which order these came.
+MOST_GRAPHS = 64
 
 
 def objection(device: torch.device, precision: str) -> str:
