@@ -492,8 +492,9 @@ def chosen(kind: type[torch.nn.Module] = TwoLayers) -> tuple[list[object], Tenso
 
 
 def as_many_separable_as_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that both kinds take the same times."""
-    monkeypatch.setattr(fused.FusedSeparable, "tilings_tried", separable.TILINGS[: len(block.TILINGS)])
+    """Four tilings each, so that both kinds take the same times."""
+    monkeypatch.setattr(fused.FusedSeparable, "tilings_tried", separable.TILINGS[:4])
+    monkeypatch.setattr(fused.FusedBlock, "tilings_tried", block.TILINGS[:4])
 
 
 def test_the_fastest_is_taken_and_remembered(times: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -571,7 +572,7 @@ def test_kernels_that_fail_or_are_wrong_are_not_taken(
     assert taken == ([block.TILINGS[-1], None, None, None] if of is block else [separable.TILINGS[-1]] * 2)
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    what, count = ("blocks", 3) if of is block else ("separable convolutions", 8)
+    what, count = ("blocks", 5) if of is block else ("separable convolutions", 8)
     again = "" if lasting else " (they are tried again at the next start)"
     assert line.startswith(f"{count} kernels for {what} are not used{again}; the first one: Shape(images=2, inputs=3")
     assert ("OutOfResources: out of resource: shared memory" if lasting else "RuntimeError: out of memory") in line

@@ -27,8 +27,7 @@ from dfanet_ros.kernels import PLAIN, block, choosing, drawing, fused, label_map
 from dfanet_ros.kernels.compiling import compile_together, compiles_together, interpreted, launching
 from dfanet_ros.network.inference import inference_form
 
-H100 = GPUTarget("cuda", 90, 32)
-
+H100, ORIN = GPUTarget("cuda", 90, 32), GPUTarget("cuda", 87, 32)
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
@@ -94,11 +93,13 @@ def test_what_keeps_kernels_from_working_is_said_once(caplog: pytest.LogCaptureF
 class NoGPU:
     """In place of Triton's driver: kernels are compiled for an H100, as if there were one."""
 
+    target = H100
+
     def get_current_target(self) -> GPUTarget:
-        return H100
+        return self.target
 
     def get_current_device(self) -> int:
-        return -1  # no device's: Triton keeps what it compiled by device
+        return -int(self.target.arch)  # no device's: Triton keeps what it compiled by device
 
     def get_current_stream(self, device: int) -> int:
         return 0
@@ -156,8 +157,12 @@ def test_separable_convolutions_compile_to_tensor_cores(tiling: separable.Tiling
         assert "mma" in compiled[-1].asm["ptx"]
 
 
+@pytest.mark.parametrize("target", [H100, ORIN], ids=["H100", "Orin"])
 @pytest.mark.parametrize("tiling", block.TILINGS, ids=str)
-def test_blocks_compile_to_tensor_cores(tiling: block.Tiling, compiled: list[Any]) -> None:
+def test_blocks_compile_to_tensor_cores(
+    tiling: block.Tiling, target: GPUTarget, compiled: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NoGPU, "target", target)
     for inputs, outputs, stride in ((8, 48, 2), (192, 192, 1)):
         x, inner = torch.zeros(2, inputs, 6, 9, dtype=torch.float16), outputs // 4
         convolutions = [
@@ -168,7 +173,8 @@ def test_blocks_compile_to_tensor_cores(tiling: block.Tiling, compiled: list[Any
         ]
         projection = torch.zeros(outputs, inputs, 1, 1).half() if stride == 2 else None
         block.block(x, block.weights_of(convolutions, projection), stride, tiling)
-        assert "mma" in compiled[-1].asm["ptx"]
+        assert f".target sm_{target.arch}" in compiled[-1].asm["ptx"] and "mma" in compiled[-1].asm["ptx"]
+        assert compiled[-1].metadata.shared <= 163 * 1024, "what a program can have on an Orin"
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -39,10 +39,13 @@ class Tiling(NamedTuple):
 
 
 # From small maps to large ones. The first convolution has two more pixels on each side, and these fill what is computed
-# at once: 8 x 8, 8 x 16, 16 x 16 and 16 x 32.
+# at once: 8 x 8, 8 x 16, 16 x 16 and 16 x 32. Half as many warps issue up to three tenths fewer instructions in all,
+# but there are fewer to go on while one waits.
 TILINGS = (
     Tiling(4, 4, separable.Tiling(64, 128, 128, 8)),
+    Tiling(4, 4, separable.Tiling(64, 64, 128, 4)),
     Tiling(4, 12, separable.Tiling(128, 64, 128, 16)),
+    Tiling(4, 12, separable.Tiling(128, 64, 128, 8)),
     Tiling(12, 12, separable.Tiling(128, 32, 64, 8)),
     Tiling(12, 28, separable.Tiling(256, 32, 64, 16)),
 )
