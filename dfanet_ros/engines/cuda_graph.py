@@ -97,8 +97,7 @@ class Engine:
             if len(self._graphs) > MOST_GRAPHS:
                 self._graphs.popitem(last=False)
         self._graphs.move_to_end(kind)
-        for static, given in zip(graph.inputs, inputs, strict=True):
-            static.copy_(given)
+        torch._foreach_copy_(graph.inputs, [*inputs])  # frames by one kernel, and not each by its own
         graph.replay()
         return [output.clone() for output in graph.outputs]  # the next replay overwrites them
 
