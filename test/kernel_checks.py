@@ -25,9 +25,20 @@ from triton import OutOfResources
 from dfanet_ros import kernels
 from dfanet_ros.checkpoint import MEAN, STD
 from dfanet_ros.frame import RGB_CHANNELS
-from dfanet_ros.kernels import block, choosing, drawing, enlarging, fused, label_map, plain, preprocess, separable
+from dfanet_ros.kernels import (
+    attention,
+    block,
+    choosing,
+    drawing,
+    enlarging,
+    fused,
+    label_map,
+    plain,
+    preprocess,
+    separable,
+)
 from dfanet_ros.kernels.compiling import interpreted
-from dfanet_ros.network.inference import SmallDecoder, inference_form, upsampled_sum
+from dfanet_ros.network.inference import FoldedAttention, SmallDecoder, inference_form, upsampled_sum, weighed_channels
 from dfanet_ros.network.layers import Separable, coarse_size
 from dfanet_ros.network.xception import Block, Enlarge
 
@@ -369,6 +380,35 @@ def test_a_map_is_enlarged_beside_another(
     torch.testing.assert_close(given_values.double(), expected, rtol=tolerance, atol=tolerance)
 
 
+# Attention
+
+
+@few
+@given(
+    images=st.integers(1, 2),
+    channels=st.sampled_from([1, 5, 33, 64]),
+    size=st.tuples(st.integers(1, 30), st.integers(1, 40)),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+    seed=seeds,
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_channels_are_weighed(
+    dtype: torch.dtype, images: int, channels: int, size: tuple[int, int], layout: torch.memory_format, seed: int
+) -> None:
+    """Rounded once, where it is stored."""
+    random = torch.Generator().manual_seed(seed)
+    x, weight, bias = (
+        torch.randn(shape, generator=random).to(DEVICE, dtype)
+        for shape in ((images, channels, *size), (channels, channels), (channels,))
+    )
+    x = x.contiguous(memory_format=layout) + 1  # so that means are not all but zero
+    y = attention.weighed(x, weight, bias)
+    assert y.dtype == dtype and y.is_contiguous(memory_format=torch.channels_last)
+    tolerance = 1e-4 if dtype == torch.float32 else torch.finfo(dtype).eps
+    expected = weighed_channels(x.double(), weight.double(), bias.double())
+    torch.testing.assert_close(y.double(), expected, rtol=tolerance, atol=tolerance)
+
+
 # The network with kernels in place of its blocks and separable convolutions
 
 
@@ -381,7 +421,7 @@ def test_a_fused_network_gives_the_same(kind: type[fused.Fused]) -> None:
         exact = network.coarse_logits(images.float())
         plain_logits = network.half().coarse_logits(images)
         fused.fuse(network)
-        assert any(isinstance(part, fused.FusedEnlarge) for part in network.modules())
+        assert {fused.FusedEnlarge, fused.FusedAttention} <= {type(part) for part in network.modules()}
         shapes = {part: group for part, group in choosing.shapes_of(network, images).items() if isinstance(part, kind)}
         assert len(shapes) == 2 * 14 * (3 if kind is fused.FusedSeparable else 1)
         for number, (part, (shape,)) in enumerate(shapes.items()):
@@ -391,9 +431,9 @@ def test_a_fused_network_gives_the_same(kind: type[fused.Fused]) -> None:
     assert (fused_logits - exact).norm() <= 1.2 * (plain_logits - exact).norm(), "no more than half precision takes"
 
 
-@pytest.mark.parametrize("name", ["enlarged_beside", "enlarged_sum"])
+@pytest.mark.parametrize("name", ["enlarged_beside", "enlarged_sum", "weighed"])
 @pytest.mark.parametrize("fails", [True, False], ids=["fails", "is wrong"])
-def test_maps_are_enlarged_by_pytorch_if_a_kernel_does_not_work(
+def test_maps_are_enlarged_and_weighed_by_pytorch_if_a_kernel_does_not_work(
     name: str, fails: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = getattr(fused, name)
@@ -408,12 +448,13 @@ def test_maps_are_enlarged_by_pytorch_if_a_kernel_does_not_work(
     network = inference_form(lively_network(backbones=2), few_layers=True).half().to(DEVICE)
     fused.fuse(network)
     kinds = [type(part) for part in network.modules()]
-    assert Enlarge in kinds and fused.FusedEnlarge not in kinds and fused.FusedBlock in kinds
+    assert {Enlarge, FoldedAttention, fused.FusedBlock} <= {*kinds}
+    assert not {fused.FusedEnlarge, fused.FusedAttention} & {*kinds}
     (decoder,) = [part for part in network.modules() if isinstance(part, SmallDecoder)]
     assert enlarging.enlarged_sum not in (decoder.high_sum, decoder.low_sum)
     (line,) = [record.getMessage() for record in caplog.records]
     why = "RuntimeError: out of resources" if fails else f"the results of {name} are not those of PyTorch"
-    assert line == f"maps are enlarged without kernels of their own: {why}"
+    assert line == f"maps are enlarged and weighed without kernels of their own: {why}"
 
 
 @pytest.mark.parametrize("refused", [False, True])

@@ -238,7 +238,7 @@ def test_a_fused_network_is_one_kernel_for_each_part(
     """Compiled once for each kind of part, whatever the size of its map."""
     network = inference_form(lively_network(backbones=2), few_layers=True).half()
     images = torch.zeros(1, 3, 96, 160, dtype=torch.float16)
-    monkeypatch.setattr(fused, "_enlarging_works", lambda device, dtype: True)  # nothing is computed here
+    monkeypatch.setattr(fused, "_others_work", lambda device, dtype: True)  # nothing is computed here
     fused.fuse(network)
     with torch.inference_mode():
         shapes = {part: group for part, group in choosing.shapes_of(network, images).items() if isinstance(part, kind)}
@@ -250,7 +250,12 @@ def test_a_fused_network_is_one_kernel_for_each_part(
     assert len(of_parts) == len(shapes) == 2 * 14 * each
     kinds = {(s.inputs, s.outputs, s.stride, s.relu, s.added) for (s,) in shapes.values()}
     assert len({id(kernel) for kernel in of_parts}) == len(kinds)
-    # The decoder's two sums and the one aggregation, in the run that notes the shapes, too.
-    for name, count in (("_enlarged_sum_kernel", 2), ("_enlarged_beside_kernel", 1)):
+    # The decoder's two sums, the one aggregation and two attentions of one kind, in the run that notes the shapes, too.
+    for name, count, kinds_of in (
+        ("_enlarged_sum_kernel", 2, 2),
+        ("_enlarged_beside_kernel", 1, 1),
+        ("_means_kernel", 2, 1),
+        ("_weigh_kernel", 2, 1),
+    ):
         others = [kernel for kernel in compiled if kernel.name == name]
-        assert len(others) == 2 * len({id(kernel) for kernel in others}) == 2 * count
+        assert len(others) == 2 * count and len({id(kernel) for kernel in others}) == kinds_of
