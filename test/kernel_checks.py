@@ -23,7 +23,7 @@ from torch import Tensor
 from triton import OutOfResources
 
 from dfanet_ros import kernels
-from dfanet_ros.checkpoint import MEAN, STD
+from dfanet_ros.checkpoint import MEAN, STD, load_checkpoint, shipped_weights
 from dfanet_ros.frame import RGB_CHANNELS
 from dfanet_ros.kernels import (
     attention,
@@ -41,6 +41,7 @@ from dfanet_ros.kernels.compiling import interpreted
 from dfanet_ros.network.inference import FoldedAttention, SmallDecoder, inference_form, upsampled_sum, weighed_channels
 from dfanet_ros.network.layers import Separable, coarse_size
 from dfanet_ros.network.xception import Block, Enlarge
+from dfanet_ros.street_scenes import StreetScenes
 
 DEVICE = torch.device("cpu" if interpreted() else "cuda")
 torch.backends.cudnn.allow_tf32 = False  # as `build_engine` has it
@@ -429,6 +430,22 @@ def test_a_fused_network_gives_the_same(kind: type[fused.Fused]) -> None:
         fused_logits = network.coarse_logits(images)
     assert not torch.equal(fused_logits, plain_logits)
     assert (fused_logits - exact).norm() <= 1.2 * (plain_logits - exact).norm(), "no more than half precision takes"
+
+
+def test_a_fused_network_sees_the_same_classes() -> None:
+    """With weights that were trained, in a street scene, where classes meet."""
+    network, info = load_checkpoint(shipped_weights()["street_scenes"])
+    network = inference_form(network, few_layers=True).to(DEVICE)
+    size = (64, 96)
+    frame = torch.from_numpy(StreetScenes(1, *size)[0][0]).to(DEVICE)
+    images = plain.prepare([frame], [(0, 1, 2)], size, info.mean, info.std, torch.float32)
+    with torch.inference_mode():
+        (exact,) = plain.label_maps(network.coarse_logits(images), 4, size, [size])
+        fused.fuse(network.half())
+        for number, (part, (shape,)) in enumerate(choosing.shapes_of(network, images.half()).items()):
+            part.tilings[shape] = part.tilings_tried[number % len(part.tilings_tried)]
+        (ids,) = plain.label_maps(network.coarse_logits(images.half()), 4, size, [size])
+    assert len(exact.unique()) > 4 and (ids == exact).float().mean() >= 0.995
 
 
 @pytest.mark.parametrize("name", ["enlarged_beside", "enlarged_sum", "weighed"])
