@@ -63,7 +63,7 @@ class Rig:
         capture = capturer.capture
 
         def counted(function: Callable[[Sequence[Tensor]], list[Tensor]], inputs: Sequence[Tensor]) -> Graph:
-            if inputs[0].ndim == 3 or inputs[0].shape[1] == 3:  # and not a layer, to be timed
+            if inputs:  # it is not a layer, to be timed
                 self.captured.append([tuple(each.shape) for each in inputs])
             return capture(function, inputs)
 

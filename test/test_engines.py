@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import errno
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import MagicMock, Mock
 
 import numpy as np
 import pytest
@@ -171,6 +173,28 @@ def test_an_engine_is_built_for_another_device_than_the_cpu(monkeypatch: pytest.
     assert not torch.backends.cudnn.allow_tf32
     logits = engine.logits(torch.empty(2, 3, 64, 96, device="meta"))
     assert logits.shape == (2, 11, 16, 24) and logits.dtype == torch.float16
+
+
+def test_fp32_is_not_tf32_in_onnxruntime_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its engine asks for on a GPU, by a stand-in for the session."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    session = Mock()
+    session.return_value.get_providers.return_value = ["CUDAExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    module = engines._module("onnxruntime")
+    monkeypatch.setattr(module, "coarse_model", lambda network, input_size, dtype: b"")
+    module.Engine(lively_network(), SIZE, torch.device("cuda", 1), "fp32")
+    assert session.call_args.kwargs["providers"] == [("CUDAExecutionProvider", {"device_id": 1, "use_tf32": 0})]
+
+
+def test_fp32_is_not_tf32_in_tensorrt_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in for TensorRT."""
+    tensorrt = MagicMock()
+    monkeypatch.setitem(sys.modules, "tensorrt", tensorrt)
+    builder = tensorrt.Builder.return_value
+    builder.build_serialized_network.return_value = b"plan"
+    assert engines._module("tensorrt")._built(b"", SIZE, Mock()) == b"plan"
+    builder.create_builder_config.return_value.clear_flag.assert_called_once_with(tensorrt.BuilderFlag.TF32)
 
 
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:

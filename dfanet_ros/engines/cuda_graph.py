@@ -23,7 +23,9 @@ from dfanet_ros.network.base import Network
 
 LOG = logging.getLogger(__name__)
 WARM_UP_RUNS = 3  # in which cuDNN and cuBLAS choose kernels and set memory aside, which a capture must not see
-MOST_GRAPHS = 16  # that are kept; the one that was not used for the longest time goes first
+# That are kept; the one that was not used for the longest time goes first. Four cameras of different sizes make as many
+# kinds of batches: which of them have a frame, and in which order these came.
+MOST_GRAPHS = 64
 
 
 def objection(device: torch.device, precision: str) -> str:
@@ -95,8 +97,7 @@ class Engine:
             if len(self._graphs) > MOST_GRAPHS:
                 self._graphs.popitem(last=False)
         self._graphs.move_to_end(kind)
-        for static, given in zip(graph.inputs, inputs, strict=True):
-            static.copy_(given)
+        torch._foreach_copy_(graph.inputs, [*inputs])  # frames by one kernel, and not each by its own
         graph.replay()
         return [output.clone() for output in graph.outputs]  # the next replay overwrites them
 

@@ -41,7 +41,8 @@ class Engine:
         options.intra_op_num_threads = torch.get_num_threads()  # see `build_engine`
         if device.type == "cuda" and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # CUDA and cuDNN as PyTorch's wheels bring them
-        provider = (PROVIDERS[device.type], {"device_id": device.index or 0} if device.type == "cuda" else {})
+        choices = {"device_id": device.index or 0, "use_tf32": 0} if device.type == "cuda" else {}  # see `build_engine`
+        provider = PROVIDERS[device.type], choices
         model = coarse_model(network, input_size, self._dtype)
         self._session = onnxruntime.InferenceSession(model, options, providers=[provider])
         if provider[0] not in self._session.get_providers():  # it only logs that, and takes the CPU

@@ -33,7 +33,7 @@ class Engine:
         self._dtype = DTYPES[precision]
         logger = tensorrt.Logger(tensorrt.Logger.WARNING)
         gpu = torch.cuda.get_device_properties(device)
-        versions = [tensorrt.__version__, gpu.name, gpu.major, gpu.minor, MOST_IMAGES]
+        versions = [tensorrt.__version__, gpu.name, gpu.major, gpu.minor, MOST_IMAGES, "no TF32"]
         key = [fingerprint(network), self._dtype, input_size, *versions]
         with torch.cuda.device(device):
             plan = cached(
@@ -83,6 +83,7 @@ def _built(model: bytes, input_size: tuple[int, int], logger: Any) -> bytes:
     config = builder.create_builder_config()
     config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, WORKSPACE)
     config.add_optimization_profile(profile)
+    config.clear_flag(tensorrt.BuilderFlag.TF32)  # see `build_engine`
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise RuntimeError("TensorRT could not build an engine: its log says why")

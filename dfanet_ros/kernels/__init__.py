@@ -50,11 +50,6 @@ def steps(device: torch.device, dtype: torch.dtype) -> Steps:
     return PLAIN
 
 
-def objection() -> str:
-    """Why there can be no kernels; empty if there may be."""
-    return "" if find_spec("triton") else "it is not installed (pip install triton)"
-
-
 def reason(error: Exception) -> str:
     """An error of Triton's in one line, for the log."""
     first = next(iter(str(error).strip().splitlines()), "")
@@ -62,8 +57,8 @@ def reason(error: Exception) -> str:
 
 
 def _kernels() -> Steps:
-    if problem := objection():
-        raise ModuleNotFoundError(problem)
+    if not find_spec("triton"):
+        raise ModuleNotFoundError("it is not installed (pip install triton)")
     from dfanet_ros.kernels import drawing, label_map, preprocess
 
     return Steps(preprocess.prepare, label_map.label_maps, drawing.paint, drawing.overlay)

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dfanet_ros.kernels import separable
-from dfanet_ros.kernels.compiling import launching
+from dfanet_ros.kernels.compiling import interpreted, launching
 from dfanet_ros.kernels.separable import LEAST, Weights, separable_sums
 
 
@@ -39,10 +39,13 @@ class Tiling(NamedTuple):
 
 
 # From small maps to large ones. The first convolution has two more pixels on each side, and these fill what is computed
-# at once: 8 x 8, 8 x 16, 16 x 16 and 16 x 32.
+# at once: 8 x 8, 8 x 16, 16 x 16 and 16 x 32. Half as many warps issue up to three tenths fewer instructions in all,
+# but there are fewer to go on while one waits.
 TILINGS = (
     Tiling(4, 4, separable.Tiling(64, 128, 128, 8)),
+    Tiling(4, 4, separable.Tiling(64, 64, 128, 4)),
     Tiling(4, 12, separable.Tiling(128, 64, 128, 16)),
+    Tiling(4, 12, separable.Tiling(128, 64, 128, 8)),
     Tiling(12, 12, separable.Tiling(128, 32, 64, 8)),
     Tiling(12, 28, separable.Tiling(256, 32, 64, 16)),
 )
@@ -122,7 +125,7 @@ def block(x: Tensor, weights: BlockWeights, stride: int, tiling: Tiling) -> Tens
             LAST_PIXELS=min(parts.pixels, max(LEAST, triton.next_power_of_2(tiling.rows * tiling.columns))),
             PART_IN=parts.inputs,
             PART_OUT=parts.outputs,
-            INTERPRETED=triton.knobs.runtime.interpret,
+            INTERPRETED=interpreted(),
             num_warps=parts.warps,
             num_stages=1,  # see `separable`
         )

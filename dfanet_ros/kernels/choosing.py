@@ -6,11 +6,10 @@ import copy
 import inspect
 import json
 import logging
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
-from statistics import median
+from math import inf
 
 import torch
 import triton
@@ -25,6 +24,8 @@ from dfanet_ros.network.base import Network
 
 CALLS = 20  # in a graph that is timed: one alone would be lost in the time that a launch takes
 ROUNDS = 7
+# Problems that come again whenever a kernel is tried; others, such as a lack of memory, may not.
+LASTING = (ArithmeticError, triton.CompilationError, triton.OutOfResources)
 LOG = logging.getLogger(__name__)
 
 Capture = Callable[[Callable[[Sequence[Tensor]], list[Tensor]], Sequence[Tensor]], Graph]  # see `Capturer.capture`
@@ -70,12 +71,16 @@ def _choose(shapes: dict[Fused, list[Shape]], images: Tensor, capture: Capture) 
     examples = {shape: part for part, group in shapes.items() for shape in group}
     distinct = sorted(examples)
     what = next(iter(shapes)).what
-    stored = cached(
-        "cuda_graph",
-        [what, _name(images.device), torch.__version__, triton.__version__, _source(), images.dtype, *distinct],
-        lambda: json.dumps(_measured(what, [(examples[shape], shape) for shape in distinct], images, capture)).encode(),
-    )
-    fastest = dict(zip(distinct, json.loads(stored), strict=True))
+    key = [what, _name(images.device), torch.__version__, triton.__version__, _source(), images.dtype, *distinct]
+
+    def measured() -> bytes:
+        return json.dumps(_measured(what, [(examples[shape], shape) for shape in distinct], images, capture)).encode()
+
+    try:
+        answers = json.loads(cached("cuda_graph", key, measured))
+    except _NotForGood as found:
+        answers = found.numbers
+    fastest = dict(zip(distinct, answers, strict=True))
     for part, group in shapes.items():
         numbers = {shape: fastest[shape] for shape in group}
         part.tilings.update({shape: part.tilings_tried[n] for shape, n in numbers.items() if n is not None})
@@ -86,56 +91,96 @@ def _choose(shapes: dict[Fused, list[Shape]], images: Tensor, capture: Capture) 
     )
 
 
+class _NotForGood(Exception):
+    """Kernels that were not tried may work the next time: the numbers that there are, see `_measured`, are not kept."""
+
+    def __init__(self, numbers: list[int | None]) -> None:
+        super().__init__(numbers)
+        self.numbers = numbers
+
+
+class _Problems:
+    """What went wrong while kernels were tried: a line each, and whether some of it may not happen the next time."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.may_pass = False
+
+    def add(self, tried: str, error: Exception) -> None:
+        self.lines.append(f"{tried}: {reason(error)}")  # the error itself would keep what its functions have
+        self.may_pass |= not isinstance(error, LASTING)
+
+
 def _measured(what: str, examples: Sequence[tuple[Fused, Shape]], images: Tensor, capture: Capture) -> list[int | None]:
-    """The number of the fastest tiling for each shape, tried with a part that is asked for it; None: it needs none."""
-    problems: list[str] = []
+    """The number of the fastest tiling for each shape, tried with a part that is asked for it; None: it needs none.
+
+    Raises:
+        _NotForGood: has these numbers, if something went wrong that may not do so the next time.
+    """
     compile_together(
-        partial(part.by_kernel, tiling, *inputs)
-        for part, inputs in ((part, _random_inputs(shape, images)) for part, shape in examples)
-        for tiling in part.tilings_tried
+        partial(_run, part, tiling, shape, images) for part, shape in examples for tiling in part.tilings_tried
     )
-    numbers = [_fastest(part, shape, images, capture, problems) for part, shape in examples]
-    if problems:
-        LOG.warning(f"{len(problems)} kernels for {what} are not used; the first one: {problems[0]}")
+    problems = _Problems()
+    numbers: list[int | None] = []
+    for part, shape in examples:
+        try:
+            numbers.append(_fastest(part, shape, images, capture, problems))
+        except Exception as error:  # not a kernel's, but it is no reason to do without the others
+            problems.add(str(shape), error)
+            numbers.append(None)
+    if problems.lines:
+        again = " (they are tried again at the next start)" if problems.may_pass else ""
+        LOG.warning(f"{len(problems.lines)} kernels for {what} are not used{again}; the first one: {problems.lines[0]}")
+    if problems.may_pass:
+        raise _NotForGood(numbers)
     return numbers
 
 
-def _fastest(part: Fused, shape: Shape, images: Tensor, capture: Capture, problems: list[str]) -> int | None:
-    """See `_measured`. What goes wrong is added to `problems`."""
+def _run(part: Fused, tiling: object, shape: Shape, images: Tensor) -> None:
+    part.by_kernel(tiling, *_random_inputs(shape, images))
+
+
+def _fastest(part: Fused, shape: Shape, images: Tensor, capture: Capture, problems: _Problems) -> int | None:
+    """See `_measured`. What goes wrong with a kernel is added to `problems`."""
     inputs = _random_inputs(shape, images)
     if not separable.fits(inputs[0], shape.outputs):
         return None
-    ways: dict[int | None, Graph] = {None: capture(lambda given: _repeated(part.plain, given), inputs)}
+    ways: dict[int | None, Graph] = {None: _graph(part.plain, inputs, capture)}
     exact = _in_float32(part)(*(each.float() for each in inputs))
 
-    def error(y: Tensor) -> float:
+    def distance(y: Tensor) -> float:
         return (y.float() - exact).abs().max().item()
 
     # What half precision takes: in a layer whose terms cancel, PyTorch is further off, too.
-    most = max(10 * torch.finfo(images.dtype).eps * exact.abs().max().item(), 2 * error(part.plain(*inputs)))
+    most = max(10 * torch.finfo(images.dtype).eps * exact.abs().max().item(), 2 * distance(part.plain(*inputs)))
     fitted = [tiling.fitted(shape.inputs, shape.outputs) for tiling in part.tilings_tried]
     for number, tiling in enumerate(fitted):
         if tiling in fitted[:number]:
             continue
         by_kernel = partial(part.by_kernel, tiling)
         try:
-            wrong = error(by_kernel(*inputs))
+            wrong = distance(by_kernel(*inputs))
             if not wrong <= most:
                 raise ArithmeticError(f"it is wrong by {wrong:.2g}, and {most:.2g} is allowed")
-            ways[number] = capture(partial(_repeated, by_kernel), inputs)
-        except Exception as problem:  # the compiler's, the driver's: whatever it is, there is another way
-            problems.append(f"{shape}, {tiling}: {reason(problem)}")
-    times: dict[int | None, list[float]] = {way: [] for way in ways}
-    for _ in range(ROUNDS):
+            ways[number] = _graph(by_kernel, inputs, capture)
+        except Exception as error:  # the compiler's, the driver's: whatever it is, there is another way
+            problems.add(f"{shape}, {tiling}", error)
+    times = dict.fromkeys(ways, inf)
+    for _ in range(ROUNDS):  # all in turn: what disturbs the GPU then does not disturb one way alone
         for way, graph in ways.items():
-            times[way].append(_seconds(graph, images.device))
-    return min(times, key=lambda way: median(times[way]))
+            times[way] = min(times[way], _seconds(graph, images.device))
+    return min(times, key=lambda way: times[way])
 
 
-def _repeated(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
-    for _ in range(CALLS):
-        y = function(*inputs)
-    return [y]
+def _graph(function: Callable[..., Tensor], inputs: Sequence[Tensor], capture: Capture) -> Graph:
+    """Calls of the function with these inputs themselves: all ways read the same memory, and need it only once."""
+
+    def calls(no_inputs: Sequence[Tensor]) -> list[Tensor]:
+        for _ in range(CALLS):
+            y = function(*inputs)
+        return [y]
+
+    return capture(calls, [])
 
 
 def _random_inputs(shape: Shape, images: Tensor) -> list[Tensor]:
@@ -159,16 +204,15 @@ def _in_float32(part: Fused) -> nn.Module:
 
 
 def _seconds(graph: Graph, device: torch.device) -> float:
-    _synchronize(device)
-    start = time.perf_counter()
+    """What a replay takes on the GPU."""
+    stream = torch.cuda.current_stream(device)
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    graph.replay()  # while this runs, the one that is timed is launched, so that launching is not timed
+    start.record(stream)
     graph.replay()
-    _synchronize(device)
-    return time.perf_counter() - start
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    end.record(stream)
+    end.synchronize()
+    return float(start.elapsed_time(end)) / 1000
 
 
 def _name(device: torch.device) -> str:

@@ -27,6 +27,13 @@ def compiled_once(function: Callable[..., None]) -> Any:
     return triton.jit(do_not_specialize=names)(function)
 
 
+def interpreted() -> bool:
+    """Whether kernels run on the CPU, by Triton's interpreter."""
+    if hasattr(triton, "knobs"):
+        return bool(triton.knobs.runtime.interpret)
+    return os.environ.get("TRITON_INTERPRET") == "1"  # before 3.4
+
+
 def launching(kernel: Any, grid: tuple[int, ...]) -> Callable[..., None]:
     """What `kernel[grid]` is, but within `compile_together`, which does not run kernels."""
     launch: Callable[..., None] = partial(kernel.warmup, grid=grid) if _only_compiled.get() else kernel[grid]
@@ -38,7 +45,7 @@ def compile_together(calls: Iterable[Callable[[], object]]) -> None:
 
     One after the other, those of a network take minutes. What goes wrong is not said here, but when it is called.
     """
-    if triton.knobs.runtime.interpret or not hasattr(triton, "AsyncCompileMode"):  # as in older ones
+    if interpreted() or not compiles_together():
         return
     with ThreadPoolExecutor(os.cpu_count()) as pool, triton.AsyncCompileMode(pool, ignore_errors=True):
         before = _only_compiled.set(True)
@@ -48,3 +55,9 @@ def compile_together(calls: Iterable[Callable[[], object]]) -> None:
                     call()
         finally:
             _only_compiled.reset(before)
+
+
+def compiles_together() -> bool:
+    """Whether this Triton can do so, and go on after a kernel that does not compile."""
+    mode = getattr(triton, "AsyncCompileMode", None)
+    return mode is not None and "ignore_errors" in inspect.signature(mode).parameters

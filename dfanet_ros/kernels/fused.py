@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dfanet_ros.kernels import block, reason, separable
+from dfanet_ros.kernels.attention import weighed
 from dfanet_ros.kernels.enlarging import enlarged_beside, enlarged_sum
 from dfanet_ros.network.folded import EverySecond, FoldedBlock
-from dfanet_ros.network.inference import SmallDecoder
+from dfanet_ros.network.inference import FoldedAttention, SmallDecoder, upsampled_sum, weighed_channels
 from dfanet_ros.network.layers import Separable
 from dfanet_ros.network.xception import Enlarge
 
@@ -147,15 +149,33 @@ class FusedEnlarge(nn.Module):
         return enlarged_beside(attention, enc2)
 
 
+class FusedAttention(nn.Module):
+    """FC attention in two passes."""
+
+    def __init__(self, plain: FoldedAttention) -> None:
+        super().__init__()
+        self.weight, self.bias = plain.weight, plain.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return weighed(x, self.weight, self.bias)
+
+
 def fuse(network: nn.Module) -> None:
     """Replace the blocks and separable convolutions of a network in the form for inference; it computes the same.
 
     Its projections become convolutions with stride 2, which on a GPU spares a copy, and a ReLU after a convolution a
-    part of that; maps are enlarged and added, or put beside others, at once.
+    part of that; maps are enlarged and added, or put beside others, at once, and attention takes two kernels, if those
+    for that work here.
 
     Args:
         network: on a CUDA device and of float16 or bfloat16.
     """
+    example = next(network.parameters())
+    _fuse(network, _others_work(example.device, example.dtype))
+
+
+def _fuse(network: nn.Module, others: bool) -> None:
+    """See `fuse`; `others`: whether kernels are taken that nothing else will compare with PyTorch."""
     for name, child in [*network.named_children()]:
         if isinstance(child, FoldedBlock):
             setattr(network, name, FusedBlock(child))
@@ -163,14 +183,39 @@ def fuse(network: nn.Module) -> None:
             setattr(network, name, FusedSeparable(child))
         elif isinstance(child, EverySecond):
             setattr(network, name, _strided(child.conv))
-        elif isinstance(child, Enlarge):
+        elif isinstance(child, Enlarge) and others:
             setattr(network, name, FusedEnlarge())
+        elif isinstance(child, FoldedAttention) and others:
+            setattr(network, name, FusedAttention(child))
         elif isinstance(child, nn.Sequential) and [type(layer) for layer in child] == [nn.Conv2d, nn.ReLU]:
             setattr(network, name, ConvReLU(*child))
         else:
-            fuse(child)
-    if isinstance(network, SmallDecoder):
+            _fuse(child, others)
+    if isinstance(network, SmallDecoder) and others:
         network.high_sum = network.low_sum = enlarged_sum
+
+
+def _others_work(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the kernels for enlarging and attention compute what PyTorch does; if they do not, the log says so."""
+    shapes = (2, 3, 2, 4), (2, 5, 6, 7), (5, 5), (5,)
+    coarse, fine, weight, bias = (
+        (torch.arange(math.prod(shape), device=device) % 11).view(shape).to(dtype) for shape in shapes
+    )
+    maps, size = [coarse, coarse[:, :, :1, :3]], (6, 7)
+    eps = torch.finfo(dtype).eps
+    try:
+        same = {
+            "enlarged_beside": (enlarged_beside(coarse, fine), Enlarge()(coarse.float(), fine.float())),
+            "enlarged_sum": (enlarged_sum(maps, size), upsampled_sum([values.float() for values in maps], size)),
+            "weighed": (weighed(fine, weight, bias), weighed_channels(fine.float(), weight.float(), bias.float())),
+        }
+        wrong = [name for name, (y, exact) in same.items() if not torch.allclose(y.float(), exact, rtol=eps, atol=eps)]
+        problem = f"the results of {' and '.join(wrong)} are not those of PyTorch" if wrong else ""
+    except Exception as error:  # Triton, its compiler, the driver or the GPU: whatever it is, there is another way
+        problem = reason(error)
+    if problem:
+        LOG.warning(f"maps are enlarged and weighed without kernels of their own: {problem}")
+    return not problem
 
 
 def _strided(conv: nn.Conv2d) -> nn.Conv2d:

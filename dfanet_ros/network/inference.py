@@ -39,8 +39,12 @@ class FoldedAttention(nn.Module):
         self.bias = nn.Parameter(bias.to(fc.weight.dtype), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = x.mean((2, 3))
-        return x * nn.functional.linear(pooled, self.weight, self.bias)[:, :, None, None]
+        return weighed_channels(x, self.weight, self.bias)
+
+
+def weighed_channels(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Each channel of a map (N, C, H, W) times what all channels' means say by a matrix (C, C) and a bias (C,)."""
+    return x * nn.functional.linear(x.mean((2, 3)), weight, bias)[:, :, None, None]
 
 
 class SmallDecoder(nn.Module):
