@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ from training.data import SegmentationData
 from training.runs import build_trainer
 from training.segmentation import SegmentationTask
 from training.weights import load_training_checkpoint
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads of OpenMP wait for one another, for long where something else wants a core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def fit(folder: Path, *callbacks: Callback, **changes: Any) -> SegmentationTask:
