@@ -20,8 +20,9 @@ from dfanet_ros.network.base import Network
 
 # Both sides of every test over DDS, before a participant is made: see "Large images" in the README.
 os.environ[transports.VARIABLE] = transports.LARGE_DATA
-# A shell starts its background jobs with Ctrl-C ignored, and what the tests start would inherit that.
+# A shell starts its background jobs with Ctrl-C ignored, nohup with SIGHUP, and what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 SKIPS_WITHOUT_ROS = re.compile(r'^pytest\.importorskip\("(rclpy|\w+_msgs)"', re.MULTILINE)
 

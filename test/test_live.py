@@ -474,7 +474,7 @@ def test_it_starts_camera_and_node_and_ends_them(tmp_path: Path) -> None:
         children = Path(f"/proc/{live.process.pid}/task/{live.process.pid}/children").read_text().split()
         assert len(children) == 2
         live.process.send_signal(signal.SIGHUP)  # the terminal was closed
-        live.process.wait(30)
+        live.process.wait(60)
     assert live.process.returncode == 0, live.text
     assert not any(Path("/proc", child).exists() for child in children)
 
