@@ -20,7 +20,7 @@ from dfanet_ros.network.base import Network
 
 # Both sides of every test over DDS, before a participant is made: see "Large images" in the README.
 os.environ[transports.VARIABLE] = transports.LARGE_DATA
-# A shell starts its background jobs with Ctrl-C ignored, nohup with SIGHUP, and what the tests start would inherit that.
+# Background jobs of a shell ignore Ctrl-C, those of nohup SIGHUP, and what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
