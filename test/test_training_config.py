@@ -27,10 +27,10 @@ def test_the_configs_can_be_read(path: Path) -> None:
 
 def test_the_command_line_wins(tmp_path: Path) -> None:
     words = ["--config", str(write_config(tmp_path / "run.yaml")), "--out", "runs/x", "--epochs", "6"]
-    words += ["--crop", "[96, 128]", "--train_parts", "[train, val]", "--resume", "--data", "here"]
+    words += ["--crop", "[96, 128]", "--train_parts", "[train, val]", "--resume", "--data", "~/here"]
     config, command = parse_command(Config, "", words)
     assert (config.epochs, config.crop, config.train_parts) == (6, (96, 128), ("train", "val"))
-    assert (command.data, command.out, command.resume) == (Path("here"), Path("runs/x"), True)
+    assert (command.data, command.out, command.resume) == (Path.home() / "here", Path("runs/x"), True)
     config, command = parse_command(Config, "", words[:4])
     assert (config.epochs, config.seed, command.data, command.resume) == (4, 0, None, False)
 

@@ -249,8 +249,8 @@ def parse_command(kind: type[Run], description: str, arguments: list[str] | None
         config = kind(**{field.name: parsed[field.name] for field in fields(kind)})
     except ConfigError as error:
         parser.error(str(error))
-    command = Command(Path(parsed.data) if parsed.data else None, Path(parsed.out), parsed.resume)
-    return config, command
+    data = Path(parsed.data).expanduser() if parsed.data else None  # make quotes it, so that no shell has expanded ~
+    return config, Command(data, Path(parsed.out).expanduser(), parsed.resume)
 
 
 def load_config(kind: type[Run], path: Path) -> Run:
