@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.ros)
         if torch.cuda.is_available() and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(600))  # the first one to need them compiles and measures kernels
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """PyTorch's threads wait for each other after every layer: where something else runs, ten times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def lively_network(name: str = "dfanet", num_classes: int = 11, seed: int = 0, **options: object) -> Network:

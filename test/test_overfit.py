@@ -6,8 +6,6 @@ frames as small as these. DeepLabV3 with ResNet-50 and 101 would take too long.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,16 +15,8 @@ from dfanet_ros.checkpoint import MEAN, STD
 from dfanet_ros.network import build_network
 from dfanet_ros.street_scenes import StreetScenes
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 PLACES = torch.tensor([0, 1, 2, 2, 1, 1, 1, 1])  # sky, what stands on the ground, ground: by class of the scenes
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """PyTorch's threads wait for each other after every layer: where something else runs, ten times as long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
