@@ -13,12 +13,12 @@ from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
+from dfanet_ros.demo.session import RESEND_AFTER
 from dfanet_ros.serialized import stamp_of, with_stamp
 from dfanet_ros.topics import output_namespace
 
 IN_FLIGHT = 2  # frames of a camera at full load: one that is segmented, and the next
 LOST_AFTER = 10.0  # seconds after which a frame without a mask is no longer waited for
-RESEND_AFTER = 2.0  # seconds; the first frames may get lost while the two sides are finding one another
 PAUSE = 0.3  # seconds after a load, so that the next one finds idle nodes
 
 
