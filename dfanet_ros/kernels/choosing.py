@@ -137,12 +137,12 @@ def _measured(what: str, examples: Sequence[tuple[Fused, Shape]], images: Tensor
 
 
 def _run(part: Fused, tiling: object, shape: Shape, images: Tensor) -> None:
-    part.by_kernel(tiling, *_random_inputs(shape, images))
+    part.by_kernel(tiling, *part.random_inputs(shape, images))
 
 
 def _fastest(part: Fused, shape: Shape, images: Tensor, capture: Capture, problems: _Problems) -> int | None:
     """See `_measured`. What goes wrong with a kernel is added to `problems`."""
-    inputs = _random_inputs(shape, images)
+    inputs = part.random_inputs(shape, images)
     if not separable.fits(inputs[0], shape.outputs):
         return None
     ways: dict[int | None, Graph] = {None: _graph(part.plain, inputs, capture)}
@@ -182,17 +182,6 @@ def _graph(function: Callable[..., Tensor], inputs: Sequence[Tensor], capture: C
         return [y]
 
     return capture(calls, [])
-
-
-def _random_inputs(shape: Shape, images: Tensor) -> list[Tensor]:
-    """Of this shape, in channels_last; of the images' type and on their device."""
-
-    def values(*size: int) -> Tensor:
-        return torch.randn(size, device=images.device, dtype=images.dtype).permute(0, 3, 1, 2)
-
-    rows, columns = -(-shape.height // shape.stride), -(-shape.width // shape.stride)
-    x = values(shape.images, shape.height, shape.width, shape.inputs)
-    return [x, values(shape.images, rows, columns, shape.outputs)] if shape.added else [x]
 
 
 def _in_float32(part: Fused) -> nn.Module:

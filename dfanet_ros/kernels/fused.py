@@ -68,6 +68,18 @@ class Fused(nn.Module):
         """What it is asked for with these inputs."""
         raise NotImplementedError
 
+    def random_inputs(self, shape: Shape, images: Tensor) -> list[Tensor]:
+        """Inputs of this shape, in channels_last; of the images' type and on their device."""
+        rows, columns = -(-shape.height // shape.stride), -(-shape.width // shape.stride)
+        x = random_map(images, shape.inputs, shape.height, shape.width)
+        return [x, random_map(images, shape.outputs, rows, columns)] if shape.added else [x]
+
+
+def random_map(images: Tensor, channels: int, height: int, width: int) -> Tensor:
+    """As many maps as images, in channels_last; of their type and on their device."""
+    size = len(images), height, width, channels
+    return torch.randn(size, device=images.device, dtype=images.dtype).permute(0, 3, 1, 2)
+
 
 class FusedSeparable(Fused):
     """A separable convolution."""
