@@ -645,14 +645,14 @@ def test_kernels_that_fail_or_are_wrong_are_not_taken(
 def test_a_shape_that_cannot_be_tried_leaves_the_others_their_kernels(
     times: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = choosing._random_inputs
+    real = fused.Fused.random_inputs
 
-    def inputs(shape: fused.Shape, images: Tensor) -> list[Tensor]:
+    def inputs(part: fused.Fused, shape: fused.Shape, images: Tensor) -> list[Tensor]:
         if shape.added:
             raise torch.OutOfMemoryError("Tried to allocate 2 GiB\nat line 3")
-        return real(shape, images)
+        return real(part, shape, images)
 
-    monkeypatch.setattr(choosing, "_random_inputs", inputs)
+    monkeypatch.setattr(fused.Fused, "random_inputs", inputs)
     times(5, 4, 1, 3, 2, 6)
     assert chosen()[0] == [separable.TILINGS[1], None]
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
