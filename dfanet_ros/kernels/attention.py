@@ -7,9 +7,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from dfanet_ros.kernels.compiling import launching
+from dfanet_ros.kernels.overlapping import wait_for_the_one_before
+
 PIXELS, CHANNELS = 64, 32  # that one program weighs
-# That one program adds up. As wide as what is read from memory at once, so that many programs share a map.
-ADDED_PIXELS, ADDED_CHANNELS = 512, 16
+# That one program adds up. As wide as what is read from memory at once, so that many programs share a map; and as
+# many pixels as 32 warps take at once, for few maps have more, and what is read later is waited for once more.
+ADDED_PIXELS, ADDED_CHANNELS = 2048, 16
 
 
 def weighed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -29,10 +33,10 @@ def weighed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     means = torch.empty(images, channels, dtype=torch.float32, device=x.device)
     y = torch.empty(images, rows, columns, channels, dtype=x.dtype, device=x.device)
     with torch.cuda.device_of(x):
-        _means_kernel[(triton.cdiv(channels, ADDED_CHANNELS), images)](
-            x, means, pixels, COUNT=channels, PIXELS=ADDED_PIXELS, CHANNELS=ADDED_CHANNELS, num_warps=8
+        launching(_means_kernel, (triton.cdiv(channels, ADDED_CHANNELS), images))(
+            x, means, pixels, COUNT=channels, PIXELS=ADDED_PIXELS, CHANNELS=ADDED_CHANNELS, num_warps=32
         )
-        _weigh_kernel[(triton.cdiv(pixels, PIXELS), triton.cdiv(channels, CHANNELS), images)](
+        launching(_weigh_kernel, (triton.cdiv(pixels, PIXELS), triton.cdiv(channels, CHANNELS), images))(
             *(x, means, weight, bias, y, pixels),
             COUNT=channels,
             PADDED=triton.next_power_of_2(channels),
@@ -44,8 +48,15 @@ def weighed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 @triton.jit(do_not_specialize=["pixels"])  # type: ignore[untyped-decorator]
 def _means_kernel(  # type: ignore[no-untyped-def]
-    x, means, pixels, COUNT: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr
+    x,
+    means,
+    pixels,
+    COUNT: tl.constexpr,
+    PIXELS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    WAITS: tl.constexpr,
 ):
+    wait_for_the_one_before(WAITS)
     channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     image = tl.program_id(1).to(tl.int64)
     there = channel < COUNT
@@ -70,6 +81,7 @@ def _weigh_kernel(  # type: ignore[no-untyped-def]
     PADDED: tl.constexpr,
     PIXELS: tl.constexpr,
     CHANNELS: tl.constexpr,
+    WAITS: tl.constexpr,
 ):
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
@@ -81,6 +93,7 @@ def _weigh_kernel(  # type: ignore[no-untyped-def]
     mix = tl.load(
         weight + channel[:, None] * COUNT + other[None, :], mask=there[:, None] & known[None, :], other=0.0
     ).to(tl.float32)
+    wait_for_the_one_before(WAITS)
     mean = tl.load(means + image * COUNT + other, mask=known, other=0.0)
     factor = tl.sum(mix * mean[None, :], 1) + tl.load(bias + channel, mask=there, other=0.0).to(tl.float32)
     place = image * pixels * COUNT + (pixel[:, None] * COUNT + channel[None, :])

@@ -13,6 +13,8 @@ from typing import Any
 
 import triton
 
+from dfanet_ros.kernels.overlapping import overlaps
+
 _only_compiled: ContextVar[bool] = ContextVar("only_compiled", default=False)
 
 
@@ -35,9 +37,13 @@ def interpreted() -> bool:
 
 
 def launching(kernel: Any, grid: tuple[int, ...]) -> Callable[..., None]:
-    """What `kernel[grid]` is, but within `compile_together`, which does not run kernels."""
+    """What `kernel[grid]` is, for a kernel that begins with `wait_for_the_one_before(WAITS)`.
+
+    Within `compile_together` it is not run.
+    """
     launch: Callable[..., None] = partial(kernel.warmup, grid=grid) if _only_compiled.get() else kernel[grid]
-    return launch
+    # Older Tritons (3.3) do not know the option.
+    return partial(launch, WAITS=True, launch_pdl=True) if overlaps() else partial(launch, WAITS=False)
 
 
 def compile_together(calls: Iterable[Callable[[], object]]) -> None:
