@@ -33,6 +33,7 @@ from dfanet_ros.kernels import (
     enlarging,
     fused,
     label_map,
+    nearest,
     plain,
     preprocess,
     separable,
@@ -150,6 +151,22 @@ def test_wide_label_maps_of_many_classes_are_exact() -> None:
     logits = torch.randint(-9, 9, (1, 171, 1, 70), generator=torch.Generator().manual_seed(1)).to(DEVICE).float()
     arguments = (logits, 4, (4, 280), [(4, 280)])
     assert (label_map.label_maps(*arguments)[0] == plain.label_maps(*arguments)[0]).all()
+
+
+@few
+@given(images=st.integers(1, 2), source=sizes, target=st.tuples(st.integers(1, 30), st.integers(1, 300)), seed=seeds)
+def test_nearest_label_maps_are_those_of_pytorch(
+    images: int, source: tuple[int, int], target: tuple[int, int], seed: int
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    padded = (images, source[0] + 2, source[1] + 1)
+    ids = torch.randint(0, 256, padded, generator=random, dtype=torch.uint8).to(DEVICE)[:, 2:, 1:]
+    resized = nearest.nearest(ids, target)
+    assert resized.shape == (images, *target) and resized.is_contiguous()
+    other = resized != F.interpolate(ids[:, None], target, mode="nearest-exact")[:, 0]
+    if DEVICE.type == "cpu":  # where PyTorch rounds in another order
+        other &= ~(on_edges(source[0], target[0])[:, None] | on_edges(source[1], target[1]))
+    assert not other.any()
 
 
 # Ids to colours
