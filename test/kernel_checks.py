@@ -92,7 +92,17 @@ def test_wide_flipped_and_much_larger_frames_are_prepared() -> None:
     wide = random_frame((2, 700), "bgr8", random)
     transposed = random_frame((300, 3), "rgba8", random).transpose(0, 1)
     large = random_frame((9, 1500), "rgb8", random)  # smoothed, by PyTorch
-    check_prepared([wide, transposed, large], ["bgr8", "rgba8", "rgb8"], (3, 600), torch.float32, 2e-4)
+    frames, encodings = [wide, transposed, large, large.flip(0)], ["bgr8", "rgba8", "rgb8", "rgb8"]
+    check_prepared(frames, encodings, (3, 600), torch.float32, 2e-4)
+
+
+def test_frames_that_are_alike_are_prepared_together() -> None:
+    """Nine are more than go together; those after them differ in one thing each."""
+    random = torch.Generator().manual_seed(2)
+    frames = [random_frame((5, 7), "bgr8", random) for _ in range(11)]
+    turned = random_frame((7, 5), "bgr8", random).transpose(0, 1)
+    different = [frames[9].contiguous(), turned, random_frame((7, 5), "bgr8", random), frames[10]]
+    check_prepared([*frames[:9], *different], ["bgr8"] * 12 + ["rgb8"], (6, 9), torch.float32)
 
 
 # Logits to label maps

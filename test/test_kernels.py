@@ -131,6 +131,7 @@ def test_kernels_for_frames_are_compiled_once_for_all_frames(dtype: torch.dtype,
         logits = torch.zeros(3 * 19 + 1, 9, 9, dtype=dtype)[1:].view(3, 19, 9, 9)
         for input_size in ((512, 1024), (35, 33)):
             preprocess.prepare(frames, [(0, 0, 0), (2, 1, 0), (0, 1, 2)], input_size, MEAN, STD, dtype)
+            preprocess.prepare(frames[1:2] * 9, [(2, 1, 0)] * 9, input_size, MEAN, STD, dtype)
         label_map.label_maps(logits, 4, (36, 36), [size] * 3)
         label_map.label_maps(logits[:, :, :5, :7], 4, (19, 26), [(19, 26)] * 3)
         label_map.label_maps(logits[:, :1, :1, :1], 4, (4, 4), [size, (7, 1), (16, 16)])
