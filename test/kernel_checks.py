@@ -33,6 +33,7 @@ from dfanet_ros.kernels import (
     enlarging,
     fused,
     label_map,
+    nearest,
     plain,
     preprocess,
     separable,
@@ -91,7 +92,17 @@ def test_wide_flipped_and_much_larger_frames_are_prepared() -> None:
     wide = random_frame((2, 700), "bgr8", random)
     transposed = random_frame((300, 3), "rgba8", random).transpose(0, 1)
     large = random_frame((9, 1500), "rgb8", random)  # smoothed, by PyTorch
-    check_prepared([wide, transposed, large], ["bgr8", "rgba8", "rgb8"], (3, 600), torch.float32, 2e-4)
+    frames, encodings = [wide, transposed, large, large.flip(0)], ["bgr8", "rgba8", "rgb8", "rgb8"]
+    check_prepared(frames, encodings, (3, 600), torch.float32, 2e-4)
+
+
+def test_frames_that_are_alike_are_prepared_together() -> None:
+    """Nine are more than go together; those after them differ in one thing each."""
+    random = torch.Generator().manual_seed(2)
+    frames = [random_frame((5, 7), "bgr8", random) for _ in range(11)]
+    turned = random_frame((7, 5), "bgr8", random).transpose(0, 1)
+    different = [frames[9].contiguous(), turned, random_frame((7, 5), "bgr8", random), frames[10]]
+    check_prepared([*frames[:9], *different], ["bgr8"] * 12 + ["rgb8"], (6, 9), torch.float32)
 
 
 # Logits to label maps
@@ -150,6 +161,22 @@ def test_wide_label_maps_of_many_classes_are_exact() -> None:
     logits = torch.randint(-9, 9, (1, 171, 1, 70), generator=torch.Generator().manual_seed(1)).to(DEVICE).float()
     arguments = (logits, 4, (4, 280), [(4, 280)])
     assert (label_map.label_maps(*arguments)[0] == plain.label_maps(*arguments)[0]).all()
+
+
+@few
+@given(images=st.integers(1, 2), source=sizes, target=st.tuples(st.integers(1, 30), st.integers(1, 300)), seed=seeds)
+def test_nearest_label_maps_are_those_of_pytorch(
+    images: int, source: tuple[int, int], target: tuple[int, int], seed: int
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    padded = (images, source[0] + 2, source[1] + 1)
+    ids = torch.randint(0, 256, padded, generator=random, dtype=torch.uint8).to(DEVICE)[:, 2:, 1:]
+    resized = nearest.nearest(ids, target)
+    assert resized.shape == (images, *target) and resized.is_contiguous()
+    other = resized != F.interpolate(ids[:, None], target, mode="nearest-exact")[:, 0]
+    if DEVICE.type == "cpu":  # where PyTorch rounds in another order
+        other &= ~(on_edges(source[0], target[0])[:, None] | on_edges(source[1], target[1]))
+    assert not other.any()
 
 
 # Ids to colours

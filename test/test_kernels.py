@@ -123,7 +123,7 @@ def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.bfloat16], ids=str)
 def test_kernels_for_frames_are_compiled_once_for_all_frames(dtype: torch.dtype, compiled: list[Any]) -> None:
-    """Whatever the sizes, strides, channels and addresses."""
+    """Whatever the sizes, strides, channels and addresses. Label maps of the frame's size and others have one each."""
     for size in ((720, 1280), (1, 1), (33, 17)):
         frames = [torch.zeros(*size, channels + 1, dtype=torch.uint8)[:, :, 1:] for channels in (1, 3, 4)]
         ids, table = frames[0][:, :, 0], torch.zeros(3 * 256 + 1, dtype=torch.uint8)
@@ -131,12 +131,14 @@ def test_kernels_for_frames_are_compiled_once_for_all_frames(dtype: torch.dtype,
         logits = torch.zeros(3 * 19 + 1, 9, 9, dtype=dtype)[1:].view(3, 19, 9, 9)
         for input_size in ((512, 1024), (35, 33)):
             preprocess.prepare(frames, [(0, 0, 0), (2, 1, 0), (0, 1, 2)], input_size, MEAN, STD, dtype)
+            preprocess.prepare(frames[1:2] * 9, [(2, 1, 0)] * 9, input_size, MEAN, STD, dtype)
         label_map.label_maps(logits, 4, (36, 36), [size] * 3)
+        label_map.label_maps(logits[:, :, :5, :7], 4, (19, 26), [(19, 26)] * 3)
         label_map.label_maps(logits[:, :1, :1, :1], 4, (4, 4), [size, (7, 1), (16, 16)])
         drawing.paint(ids, colors)
         drawing.overlay(ids, colors, kept, frames[1], (2, 1, 0), 0.5)
         drawing.overlay(ids, colors, kept, frames[2], (0, 1, 2), 1)
-    assert len({id(kernel) for kernel in compiled}) == 4
+    assert len({id(kernel) for kernel in compiled}) == 6
     assert all("cubin" in kernel.asm for kernel in compiled)
 
 
