@@ -250,9 +250,12 @@ def test_a_fused_network_is_one_kernel_for_each_part(
     assert len(of_parts) == len(shapes) == 2 * 14 * each
     kinds = {(s.inputs, s.outputs, s.stride, s.relu, s.added) for (s,) in shapes.values()}
     assert len({id(kernel) for kernel in of_parts}) == len(kinds)
-    # The decoder's two sums, the one aggregation and two attentions of one kind, in the run that notes the shapes, too.
+    # The one aggregation, two attentions of one kind and both ends, in the run that notes the shapes, too.
     for name, count, kinds_of in (
-        ("_enlarged_sum_kernel", 2, 2),
+        ("_convolve_kernel", 1, 1),
+        ("_project_kernel", 1, 1),
+        ("_join_kernel", 1, 1),
+        ("_classify_kernel", 1, 1),
         ("_enlarged_beside_kernel", 1, 1),
         ("_means_kernel", 2, 1),
         ("_weigh_kernel", 2, 1),
