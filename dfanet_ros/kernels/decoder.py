@@ -161,6 +161,7 @@ def _classified(joined: Tensor, class_maps: Tensor, sizes: Sizes, weights: Weigh
         PADDED=padded,
         ROWS=high,
         COLUMNS=COLUMNS,
+        num_warps=4,
     )
     return y
 
@@ -219,12 +220,12 @@ def _project_kernel(  # type: ignore[no-untyped-def]
             *(tile, high_0, high_pixels_0, high_1, high_pixels_1, high_2, high_pixels_2, high_3, high_pixels_3),
             PIXELS,
         )
+        # Before the product that it is multiplied with, so that it is on its way with what that takes.
+        mix = tl.load(classifier + tl.arange(0, WIDTH)[:, None] * CLASSES + tl.arange(0, CLASSES)[None, :])
         total = _projection(
             *(x, high_weight + number * HIGH_PADDED * WIDTH, high_bias + number * WIDTH, first, pixels),
             *(HIGH_INPUTS, HIGH_PADDED, WIDTH, PIXELS),
         )
-        out = tl.arange(0, CLASSES)[None, :]
-        mix = tl.load(classifier + tl.arange(0, WIDTH)[:, None] * CLASSES + out)
         _store(tl.dot(total.to(mix.dtype), mix), class_maps, before, first, pixels, CLASSES, PIXELS)
     else:
         x, number, first, pixels, before = _map(
@@ -394,6 +395,11 @@ def _classify_kernel(  # type: ignore[no-untyped-def]
     row = (tl.program_id(0) // across) * ROWS + pixel // COLUMNS
     column = (tl.program_id(0) % across) * COLUMNS + pixel % COLUMNS
     image = tl.program_id(1).to(tl.int64)
+    added = _enlarged_sum(
+        *(maps, height_0, width_0, row_scale_0, column_scale_0, height_1, width_1, row_scale_1, column_scale_1),
+        *(height_2, width_2, row_scale_2, column_scale_2, height_3, width_3, row_scale_3, column_scale_3),
+        *(row, column, MAPS, PADDED),
+    )
     out = tl.arange(0, WIDTH)
     centre = x + image * rows * columns * WIDTH + ((row * columns + column)[:, None] * WIDTH + out[None, :])
     tap = weight + out[:, None] * WIDTH + out[None, :]
@@ -404,18 +410,18 @@ def _classify_kernel(  # type: ignore[no-untyped-def]
         left = tl.load(line - WIDTH, mask=(there & (column >= 1) & (column <= columns))[:, None], other=0.0)
         middle = tl.load(line, mask=(there & (column < columns))[:, None], other=0.0)
         right = tl.load(line + WIDTH, mask=(there & (column + 1 < columns))[:, None], other=0.0)
-        total = tl.dot(left, tl.load(tap + 3 * down * WIDTH * WIDTH), total)
-        total = tl.dot(middle, tl.load(tap + (3 * down + 1) * WIDTH * WIDTH), total)
-        total = tl.dot(right, tl.load(tap + (3 * down + 2) * WIDTH * WIDTH), total)
+        # All before the first product, so that they are on their way together.
+        left_mix = tl.load(tap + 3 * down * WIDTH * WIDTH)
+        middle_mix = tl.load(tap + (3 * down + 1) * WIDTH * WIDTH)
+        right_mix = tl.load(tap + (3 * down + 2) * WIDTH * WIDTH)
+        total = tl.dot(left, left_mix, total)
+        total = tl.dot(middle, middle_mix, total)
+        total = tl.dot(right, right_mix, total)
     total = tl.maximum(total + tl.load(bias + out).to(tl.float32)[None, :], 0.0)
     number = tl.arange(0, PADDED)
     mix = tl.load(classifier + out[:, None] * PADDED + number[None, :])
     logits = tl.dot(total.to(mix.dtype), mix) + tl.load(classifier_bias + number).to(tl.float32)[None, :]
-    logits += _enlarged_sum(
-        *(maps, height_0, width_0, row_scale_0, column_scale_0, height_1, width_1, row_scale_1, column_scale_1),
-        *(height_2, width_2, row_scale_2, column_scale_2, height_3, width_3, row_scale_3, column_scale_3),
-        *(row, column, MAPS, PADDED),
-    )
+    logits += added
     place = (row * columns + column)[:, None] + number[None, :] * (rows * columns)
     inside = ((row < rows) & (column < columns))[:, None] & (number < CLASSES)[None, :]
     tl.store(y + image * rows * columns * CLASSES + place, logits.to(y.dtype.element_ty), mask=inside)

@@ -117,12 +117,16 @@ def _convolve_kernel(  # type: ignore[no-untyped-def]
     inside = (number >= 0) & (number < line) & (row < rows)[:, None]
     centre = x + image * height * line + ((row * 2 * line)[:, None] + number)
     mix = weight + tl.arange(0, NUMBERS)[:, None] * (TOGETHER * OUTPUTS) + out[None, :]
+    # All before the first product, so that they are on their way together.
     above = tl.load(centre - line, mask=inside & (row >= 1)[:, None], other=0.0)
     middle = tl.load(centre, mask=inside, other=0.0)
     below = tl.load(centre + line, mask=inside & (row * 2 + 1 < height)[:, None], other=0.0)
-    total = tl.dot(above, tl.load(mix))
-    total = tl.dot(middle, tl.load(mix + NUMBERS * TOGETHER * OUTPUTS), total)
-    total = tl.dot(below, tl.load(mix + 2 * NUMBERS * TOGETHER * OUTPUTS), total)
+    above_mix = tl.load(mix)
+    middle_mix = tl.load(mix + NUMBERS * TOGETHER * OUTPUTS)
+    below_mix = tl.load(mix + 2 * NUMBERS * TOGETHER * OUTPUTS)
+    total = tl.dot(above, above_mix)
+    total = tl.dot(middle, middle_mix, total)
+    total = tl.dot(below, below_mix, total)
     total = tl.maximum(total + tl.load(bias + out).to(tl.float32)[None, :], 0.0)
     place = image * rows * columns * OUTPUTS + ((row * columns + first)[:, None] * OUTPUTS + out[None, :])
     wanted = (row < rows)[:, None] & (first[:, None] * OUTPUTS + out[None, :] < columns * OUTPUTS)
