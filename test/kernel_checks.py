@@ -29,6 +29,7 @@ from dfanet_ros.kernels import (
     attention,
     block,
     choosing,
+    decoder,
     drawing,
     enlarging,
     fused,
@@ -37,11 +38,15 @@ from dfanet_ros.kernels import (
     plain,
     preprocess,
     separable,
+    stem,
 )
 from dfanet_ros.kernels.compiling import interpreted
+from dfanet_ros.network.dfanet import Decoder
+from dfanet_ros.network.fast_scnn import FastSCNN
 from dfanet_ros.network.inference import FoldedAttention, SmallDecoder, inference_form, upsampled_sum, weighed_channels
 from dfanet_ros.network.layers import Separable, coarse_size
-from dfanet_ros.network.xception import Block, Enlarge
+from dfanet_ros.network.xception import CHANNELS as WIDTHS
+from dfanet_ros.network.xception import Block, Enlarge, Features
 from dfanet_ros.street_scenes import StreetScenes
 
 DEVICE = torch.device("cpu" if interpreted() else "cuda")
@@ -437,6 +442,92 @@ def test_channels_are_weighed(
     torch.testing.assert_close(y.double(), expected, rtol=tolerance, atol=tolerance)
 
 
+# Both ends of a network
+
+
+@few
+@given(
+    images=st.integers(1, 3),
+    outputs=st.sampled_from(stem.OUTPUTS),
+    size=st.tuples(st.integers(1, 19), st.one_of(st.integers(1, 40), st.sampled_from([8, 16, 72]))),
+    dtype=st.sampled_from(HALVES),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+    seed=seeds,
+)
+def test_images_are_convolved(
+    images: int, outputs: int, size: tuple[int, int], dtype: torch.dtype, layout: torch.memory_format, seed: int
+) -> None:
+    """Rounded once, where it is stored; also rows whose starts are no multiples of 16 bytes."""
+    random = torch.Generator().manual_seed(seed)
+    x = random_values(random, images, 3, *size, dtype=dtype).contiguous(memory_format=layout)
+    weight, bias = (random_values(random, *shape, dtype=dtype) for shape in ((outputs, 3, 3, 3), (outputs,)))
+    y = stem.convolved(x, stem.weights_of(weight, bias))
+    assert y.dtype == dtype and y.is_contiguous(memory_format=torch.channels_last)
+    expected = F.conv2d(x.double(), weight.double(), bias.double(), 2, 1).relu()
+    tolerance = torch.finfo(dtype).eps
+    torch.testing.assert_close(y.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_an_images_convolution_has_a_kernel_only_if_it_is_as_wide_and_strided_as_that() -> None:
+    def fits(*arguments: Any, **options: Any) -> bool:
+        return stem.fits(torch.nn.Conv2d(*arguments, **options))
+
+    assert fits(3, 8, 3, 2, 1) and fits(3, 32, 3, 2, 1)
+    others: list[tuple[int, ...]] = [(4, 8, 3, 2, 1), (3, 12, 3, 2, 1), (3, 64, 3, 2, 1), (3, 8, 7, 2, 1)]
+    others += [(3, 8, 3, 1, 1), (3, 8, 3, 2, 0), (3, 8, 3, 2, 1, 2)]
+    assert not any(fits(*each) for each in others)
+    assert not fits(3, 8, 3, 2, 1, bias=False) and not fits(3, 8, 3, 2, 1, padding_mode="reflect")
+
+
+def random_decoder(name: str, classes: int, backbones: int, high_level: bool) -> SmallDecoder:
+    """For inference, of half precision."""
+    plain_decoder = Decoder(name, classes, backbones, high_level, low_level=True)
+    torch.nn.init.normal_(plain_decoder.classifier.weight, std=0.3)
+    torch.nn.init.normal_(plain_decoder.classifier.bias)
+    return SmallDecoder(inference_form(plain_decoder)).half().to(DEVICE).requires_grad_(False)
+
+
+@few
+@given(
+    name=st.sampled_from(sorted(WIDTHS)),
+    classes=st.integers(1, 40),
+    counts=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=decoder.MOST),
+    high_level=st.booleans(),
+    images=st.integers(1, 3),
+    size=st.tuples(st.integers(9, 20), st.one_of(st.integers(9, 40), st.sampled_from([16, 24]))),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+    seed=seeds,
+)
+def test_logits_are_those_of_the_plain_decoder(
+    name: str,
+    classes: int,
+    counts: list[tuple[int, int]],
+    high_level: bool,
+    images: int,
+    size: tuple[int, int],
+    layout: torch.memory_format,
+    seed: int,
+) -> None:
+    """With any number of backbones, and, without HL, the last one's output alone."""
+    torch.manual_seed(seed)
+    plain_decoder = random_decoder(name, classes, len(counts), high_level)
+    low, _, high = WIDTHS[name]
+    features = []
+    for number, (rows, columns) in enumerate(counts):
+        enc2 = torch.randn(images, low, *(size if number == 0 else (rows, columns)))
+        attention = torch.randn(images, high, columns, rows)
+        enc2, attention = (each.half().to(DEVICE).contiguous(memory_format=layout) for each in (enc2, attention))
+        features.append(Features(enc2, enc2, attention, attention))
+    fused_decoder = fused.FusedDecoder(plain_decoder)
+    logits, plain_logits = fused_decoder(features, size), plain_decoder(features, size)
+    assert logits.dtype == torch.float16 and logits.is_contiguous()
+    exact = plain_decoder.double()([Features(*(values.double() for values in each)) for each in features], size)
+    assert logits.shape == exact.shape == (images, classes, *size)
+    wrong, allowed = (logits - exact).norm(), (plain_logits - exact).norm()
+    assert wrong <= 1.2 * allowed, "no more than half precision takes"
+    assert (logits - exact).abs().max() <= 4 * torch.finfo(torch.float16).eps * exact.abs().max()
+
+
 # The network with kernels in place of its blocks and separable convolutions
 
 
@@ -449,7 +540,8 @@ def test_a_fused_network_gives_the_same(kind: type[fused.Fused]) -> None:
         exact = network.coarse_logits(images.float())
         plain_logits = network.half().coarse_logits(images)
         fused.fuse(network)
-        assert {fused.FusedEnlarge, fused.FusedAttention} <= {type(part) for part in network.modules()}
+        ends = {fused.FusedStem, fused.FusedDecoder}
+        assert {fused.FusedEnlarge, fused.FusedAttention} | ends <= {type(part) for part in network.modules()}
         shapes = {part: group for part, group in choosing.shapes_of(network, images).items() if isinstance(part, kind)}
         assert len(shapes) == 2 * 14 * (3 if kind is fused.FusedSeparable else 1)
         for number, (part, (shape,)) in enumerate(shapes.items()):
@@ -475,7 +567,29 @@ def test_a_fused_network_sees_the_same_classes() -> None:
     assert len(exact.unique()) > 4 and (ids == exact).float().mean() >= 0.995
 
 
-@pytest.mark.parametrize("name", ["enlarged_beside", "enlarged_sum", "weighed"])
+def test_decoders_of_other_kinds_and_other_networks_keep_pytorch_where_there_is_no_kernel() -> None:
+    """DFANet without its LL branch sums maps by a kernel; Fast-SCNN has nothing but a first convolution for one."""
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
+    networks = {
+        "HL": lively_network(low_level=False),
+        "LL": lively_network(high_level=False),
+        "neither": lively_network(high_level=False, low_level=False),
+        "Fast-SCNN": FastSCNN(5).eval(),
+    }
+    for name, each in networks.items():
+        network = inference_form(each, few_layers=True).half().to(DEVICE)
+        with torch.inference_mode():
+            expected = network.coarse_logits(images)
+            fused.fuse(network)
+            given_values = network.coarse_logits(images)
+        kinds = [type(part) for part in network.modules()]
+        assert fused.FusedStem in kinds and (fused.FusedDecoder in kinds) == (name == "LL")
+        sums = [part for part in network.modules() if isinstance(part, SmallDecoder)]
+        assert [part.high_sum for part in sums] == [enlarging.enlarged_sum] * (name == "HL")
+        assert (given_values - expected).norm() <= 0.01 * expected.norm()
+
+
+@pytest.mark.parametrize("name", ["enlarged_beside", "enlarged_sum", "weighed", "convolved", "decoded"])
 @pytest.mark.parametrize("fails", [True, False], ids=["fails", "is wrong"])
 def test_maps_are_enlarged_and_weighed_by_pytorch_if_a_kernel_does_not_work(
     name: str, fails: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -493,12 +607,12 @@ def test_maps_are_enlarged_and_weighed_by_pytorch_if_a_kernel_does_not_work(
     fused.fuse(network)
     kinds = [type(part) for part in network.modules()]
     assert {Enlarge, FoldedAttention, fused.FusedBlock} <= {*kinds}
-    assert not {fused.FusedEnlarge, fused.FusedAttention} & {*kinds}
+    assert not {fused.FusedEnlarge, fused.FusedAttention, fused.FusedStem, fused.FusedDecoder} & {*kinds}
     (decoder,) = [part for part in network.modules() if isinstance(part, SmallDecoder)]
     assert enlarging.enlarged_sum not in (decoder.high_sum, decoder.low_sum)
     (line,) = [record.getMessage() for record in caplog.records]
     why = "RuntimeError: out of resources" if fails else f"the results of {name} are not those of PyTorch"
-    assert line == f"maps are enlarged and weighed without kernels of their own: {why}"
+    assert line == f"maps are enlarged, weighed and decoded without kernels of their own: {why}"
 
 
 @pytest.mark.parametrize("refused", [False, True])

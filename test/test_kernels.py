@@ -23,9 +23,22 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from dfanet_ros.checkpoint import MEAN, STD
-from dfanet_ros.kernels import PLAIN, block, choosing, drawing, fused, label_map, preprocess, separable, steps
+from dfanet_ros.kernels import (
+    PLAIN,
+    block,
+    choosing,
+    drawing,
+    fused,
+    label_map,
+    preprocess,
+    separable,
+    stem,
+    steps,
+)
 from dfanet_ros.kernels.compiling import compile_together, compiles_together, interpreted, launching
-from dfanet_ros.network.inference import inference_form
+from dfanet_ros.network.dfanet import Decoder
+from dfanet_ros.network.inference import SmallDecoder, inference_form
+from dfanet_ros.network.xception import Features
 
 H100, ORIN = GPUTarget("cuda", 90, 32), GPUTarget("cuda", 87, 32)
 
@@ -179,6 +192,26 @@ def test_blocks_compile_to_tensor_cores(
         assert compiled[-1].metadata.shared <= 163 * 1024, "what a program can have on an Orin"
 
 
+@pytest.mark.parametrize("target", [H100, ORIN], ids=["H100", "Orin"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_both_ends_of_the_network_compile_to_tensor_cores(
+    dtype: torch.dtype, target: GPUTarget, compiled: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for all sizes of which rows are multiples of 8 pixels; read 16 bytes at once."""
+    monkeypatch.setattr(NoGPU, "target", target)
+    decoder = fused.FusedDecoder(SmallDecoder(inference_form(Decoder("xception_a", 11, 2, True, True)).to(dtype)))
+    weights = stem.weights_of(torch.zeros(8, 3, 3, 3, dtype=dtype), torch.zeros(8, dtype=dtype))
+    for rows, columns in ((16, 32), (8, 8), (9, 40)):
+        stem.convolved(torch.zeros(2, 3, 4 * rows, 4 * columns, dtype=dtype), weights)
+        sizes = [(rows, columns), (-(-rows // 2), columns // 2)]
+        low, high = ([torch.zeros(2, channels, *size, dtype=dtype) for size in sizes] for channels in (48, 192))
+        decoder([Features(a, a, b, b) for a, b in zip(low, high, strict=True)], sizes[0])
+    assert len(compiled) == 12 and len({id(kernel) for kernel in compiled}) == 4
+    for kernel in compiled[:4]:
+        assert "mma" in kernel.asm["ptx"] and ".v4." in kernel.asm["ptx"], kernel.name
+        assert kernel.metadata.shared <= 163 * 1024, "what a program can have on an Orin"
+
+
 @triton.jit  # type: ignore[untyped-decorator]
 def does_not_compile(x):  # type: ignore[no-untyped-def]
     tl.static_assert(False, "a kernel with a fault")
@@ -252,9 +285,12 @@ def test_a_fused_network_is_one_kernel_for_each_part(
     assert len(of_parts) == len(shapes) == 2 * 14 * each
     kinds = {(s.inputs, s.outputs, s.stride, s.relu, s.added) for (s,) in shapes.values()}
     assert len({id(kernel) for kernel in of_parts}) == len(kinds)
-    # The decoder's two sums, the one aggregation and two attentions of one kind, in the run that notes the shapes, too.
+    # The one aggregation, two attentions of one kind and both ends, in the run that notes the shapes, too.
     for name, count, kinds_of in (
-        ("_enlarged_sum_kernel", 2, 2),
+        ("_convolve_kernel", 1, 1),
+        ("_project_kernel", 1, 1),
+        ("_join_kernel", 1, 1),
+        ("_classify_kernel", 1, 1),
         ("_enlarged_beside_kernel", 1, 1),
         ("_means_kernel", 2, 1),
         ("_weigh_kernel", 2, 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from typing import Any, NamedTuple
@@ -9,13 +10,22 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dfanet_ros.kernels import block, reason, separable
+from dfanet_ros.kernels import block, decoder, reason, separable, stem
 from dfanet_ros.kernels.attention import weighed
+from dfanet_ros.kernels.decoder import decoded
 from dfanet_ros.kernels.enlarging import enlarged_beside, enlarged_sum
+from dfanet_ros.kernels.stem import convolved
+from dfanet_ros.network.dfanet import Decoder
 from dfanet_ros.network.folded import EverySecond, FoldedBlock
-from dfanet_ros.network.inference import FoldedAttention, SmallDecoder, upsampled_sum, weighed_channels
+from dfanet_ros.network.inference import (
+    FoldedAttention,
+    SmallDecoder,
+    inference_form,
+    upsampled_sum,
+    weighed_channels,
+)
 from dfanet_ros.network.layers import Separable
-from dfanet_ros.network.xception import Enlarge
+from dfanet_ros.network.xception import CHANNELS, Enlarge, Features, Stem
 
 LOG = logging.getLogger(__name__)
 
@@ -154,6 +164,39 @@ class ConvReLU(nn.Module):
         return y
 
 
+class FusedStem(nn.Module):
+    """A convolution from an image with the ReLU after it, in one pass, where `stem.fits`."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        assert conv.bias is not None
+        self.weights = stem.weights_of(conv.weight, conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolved(x, self.weights)
+
+
+class FusedDecoder(nn.Module):
+    """DFANet's decoder in three passes."""
+
+    def __init__(self, plain: SmallDecoder) -> None:
+        super().__init__()
+        high, low = ([_conv_of(each) for each in level] for level in (plain.high, plain.low))
+        self.weights = decoder.weights_of(high, low, _conv_of(plain.fuse), plain.classifier)
+        self.count, self.classes = len(high), plain.classifier.out_channels
+
+    def forward(self, features: list[Features], size: tuple[int, int]) -> Tensor:
+        assert features[0].enc2.shape[-2:] == size, "the first backbone's map is of the logits' size"
+        high, low = [f.attention for f in features[-self.count :]], [f.enc2 for f in features]
+        return decoded(high, low, self.weights, self.classes)
+
+
+def _conv_of(layers: nn.Module | None) -> nn.Conv2d:
+    """The convolution of one with a ReLU."""
+    assert isinstance(layers, nn.Sequential) and isinstance(layers[0], nn.Conv2d)
+    return layers[0]
+
+
 class FusedEnlarge(nn.Module):
     """Sub-network aggregation in one pass, see `Enlarge`."""
 
@@ -176,8 +219,8 @@ def fuse(network: nn.Module) -> None:
     """Replace the blocks and separable convolutions of a network in the form for inference; it computes the same.
 
     Its projections become convolutions with stride 2, which on a GPU spares a copy, and a ReLU after a convolution a
-    part of that; maps are enlarged and added, or put beside others, at once, and attention takes two kernels, if those
-    for that work here.
+    part of that; maps are enlarged and added, or put beside others, at once, attention takes two kernels, DFANet's
+    decoder three and its first convolution one, if those for that work here.
 
     Args:
         network: on a CUDA device and of float16 or bfloat16.
@@ -199,8 +242,11 @@ def _fuse(network: nn.Module, others: bool) -> None:
             setattr(network, name, FusedEnlarge())
         elif isinstance(child, FoldedAttention) and others:
             setattr(network, name, FusedAttention(child))
+        elif isinstance(child, SmallDecoder) and child.fuse is not None and others:
+            setattr(network, name, FusedDecoder(child))
         elif isinstance(child, nn.Sequential) and [type(layer) for layer in child] == [nn.Conv2d, nn.ReLU]:
-            setattr(network, name, ConvReLU(*child))
+            taken = others and stem.fits(_conv_of(child))
+            setattr(network, name, FusedStem(_conv_of(child)) if taken else ConvReLU(*child))
         else:
             _fuse(child, others)
     if isinstance(network, SmallDecoder) and others:
@@ -208,7 +254,7 @@ def _fuse(network: nn.Module, others: bool) -> None:
 
 
 def _others_work(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the kernels for enlarging and attention compute what PyTorch does; if they do not, the log says so."""
+    """Whether the kernels that are not measured compute what PyTorch does; if they do not, the log says so."""
     shapes = (2, 3, 2, 4), (2, 5, 6, 7), (5, 5), (5,)
     coarse, fine, weight, bias = (
         (torch.arange(math.prod(shape), device=device) % 11).view(shape).to(dtype) for shape in shapes
@@ -222,12 +268,41 @@ def _others_work(device: torch.device, dtype: torch.dtype) -> bool:
             "weighed": (weighed(fine, weight, bias), weighed_channels(fine.float(), weight.float(), bias.float())),
         }
         wrong = [name for name, (y, exact) in same.items() if not torch.allclose(y.float(), exact, rtol=eps, atol=eps)]
+        wrong += [name for name, (y, exact) in _ends(device, dtype).items() if not _near(y, exact)]
         problem = f"the results of {' and '.join(wrong)} are not those of PyTorch" if wrong else ""
     except Exception as error:  # Triton, its compiler, the driver or the GPU: whatever it is, there is another way
         problem = reason(error)
     if problem:
-        LOG.warning(f"maps are enlarged and weighed without kernels of their own: {problem}")
+        LOG.warning(f"maps are enlarged, weighed and decoded without kernels of their own: {problem}")
     return not problem
+
+
+def _ends(device: torch.device, dtype: torch.dtype) -> dict[str, tuple[Tensor, Tensor]]:
+    """What the kernels for both ends of DFANet A give in a small example, and what PyTorch does in float32."""
+    enc2, enc3, enc4 = CHANNELS["xception_a"]
+    size = (8, 24)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        first, last = Stem(), Decoder("xception_a", 11, 3, high_level=True, low_level=True)
+        nn.init.normal_(last.classifier.weight)  # so that what it gives is not all but zero
+        images = torch.randn(2, 3, 16, 48).to(device, dtype)
+        features = []
+        for smaller in (1, 2, 4):
+            sizes = (enc2, 8, 24), (enc3, 4, 12), (enc4, 4, 12), (enc4, 4, 12)
+            maps = [torch.randn(2, count, high // smaller, wide // smaller) for count, high, wide in sizes]
+            features.append(Features(*(values.to(device, dtype) for values in maps)))
+    first, small = inference_form(first).to(device, dtype), SmallDecoder(inference_form(last)).to(device, dtype)
+    in_float32 = [Features(*(values.float() for values in each)) for each in features]
+    with torch.no_grad():
+        return {
+            "convolved": (FusedStem(_conv_of(first))(images), copy.deepcopy(first).float()(images.float())),
+            "decoded": (FusedDecoder(small)(features, size), copy.deepcopy(small).float()(in_float32, size)),
+        }
+
+
+def _near(y: Tensor, exact: Tensor) -> bool:
+    """Whether that is all that rounding takes: what stands between layers is rounded, too."""
+    return (y.float() - exact).abs().max().item() <= 4 * torch.finfo(y.dtype).eps * exact.abs().max().item()
 
 
 def _strided(conv: nn.Conv2d) -> nn.Conv2d:
