@@ -17,6 +17,8 @@ import triton.language as tl
 from torch import Tensor, nn
 
 from dfanet_ros.kernels.bilinear import neighbour
+from dfanet_ros.kernels.compiling import launching
+from dfanet_ros.kernels.overlapping import wait_for_the_one_before
 from dfanet_ros.kernels.separable import LEAST
 
 MOST = 4  # maps of a level
@@ -111,7 +113,7 @@ def _projected(high: list[Tensor], small: list[Tensor], weights: Weights) -> tup
     width, classes = weights.classifier.shape
     class_maps = high[0].new_empty(counts[0], classes)
     low_maps = high[0].new_empty(counts[1], width)
-    _project_kernel[(sum(tiles),)](
+    launching(_project_kernel, (sum(tiles),))(
         *given,
         *(weights.high, weights.high_bias, weights.classifier, weights.low[1:], weights.low_bias[1:]),
         *(class_maps, low_maps, tiles[0]),
@@ -130,7 +132,7 @@ def _joined(large: Tensor, low_maps: Tensor, sizes: Sizes, weights: Weights) -> 
     """The low level's sum, (N, H, W, width)."""
     images, inputs, rows, columns = large.shape
     y = large.new_empty(images, rows, columns, weights.low.shape[2])
-    _join_kernel[(triton.cdiv(rows * columns, LARGE_PIXELS), images)](
+    launching(_join_kernel, (triton.cdiv(rows * columns, LARGE_PIXELS), images))(
         *(large, weights.low, weights.low_bias, low_maps),
         *_enlargings(sizes, rows, columns),
         *(y, rows, columns),
@@ -150,7 +152,7 @@ def _classified(joined: Tensor, class_maps: Tensor, sizes: Sizes, weights: Weigh
     y = joined.new_empty(images, classes, rows, columns)
     high = max(1, min(ROWS, MOST_LOGITS // (COLUMNS * padded)))
     across = triton.cdiv(columns, COLUMNS)
-    _classify_kernel[(triton.cdiv(rows, high) * across, images)](
+    launching(_classify_kernel, (triton.cdiv(rows, high) * across, images))(
         *(joined, weights.fuse, weights.fuse_bias, weights.classifier, weights.classifier_bias, class_maps),
         *_enlargings(sizes, rows, columns),
         *(y, rows, columns, across),
@@ -213,6 +215,7 @@ def _project_kernel(  # type: ignore[no-untyped-def]
     WIDTH: tl.constexpr,
     CLASSES: tl.constexpr,
     PIXELS: tl.constexpr,
+    WAITS: tl.constexpr,
 ):
     tile = tl.program_id(0)
     if tile < high_tiles:
@@ -224,7 +227,7 @@ def _project_kernel(  # type: ignore[no-untyped-def]
         mix = tl.load(classifier + tl.arange(0, WIDTH)[:, None] * CLASSES + tl.arange(0, CLASSES)[None, :])
         total = _projection(
             *(x, high_weight + number * HIGH_PADDED * WIDTH, high_bias + number * WIDTH, first, pixels),
-            *(HIGH_INPUTS, HIGH_PADDED, WIDTH, PIXELS),
+            *(HIGH_INPUTS, HIGH_PADDED, WIDTH, PIXELS, WAITS),
         )
         _store(tl.dot(total.to(mix.dtype), mix), class_maps, before, first, pixels, CLASSES, PIXELS)
     else:
@@ -234,7 +237,7 @@ def _project_kernel(  # type: ignore[no-untyped-def]
         )
         total = _projection(
             *(x, low_weight + number * LOW_PADDED * WIDTH, low_bias + number * WIDTH, first, pixels),
-            *(LOW_INPUTS, LOW_PADDED, WIDTH, PIXELS),
+            *(LOW_INPUTS, LOW_PADDED, WIDTH, PIXELS, WAITS),
         )
         _store(total, low_maps, before, first, pixels, WIDTH, PIXELS)
 
@@ -283,18 +286,21 @@ def _projection(  # type: ignore[no-untyped-def]
     PADDED: tl.constexpr,
     WIDTH: tl.constexpr,
     PIXELS: tl.constexpr,
+    WAITS: tl.constexpr,
 ):
     """Of a map's pixels from the first on, by a 1 x 1 convolution with bias and ReLU, (PIXELS, WIDTH) float32."""
     pixel = tl.arange(0, PIXELS)
     channel = tl.arange(0, PADDED)
     out = tl.arange(0, WIDTH)
+    mix = tl.load(weight + channel[:, None] * WIDTH + out[None, :])
+    added = tl.load(bias + out).to(tl.float32)[None, :]
+    wait_for_the_one_before(WAITS)
     values = tl.load(
         x + first * INPUTS + (pixel[:, None] * INPUTS + channel[None, :]),
         mask=(pixel < pixels - first)[:, None] & (channel < INPUTS)[None, :],
         other=0.0,
     )
-    mix = tl.load(weight + channel[:, None] * WIDTH + out[None, :])
-    return tl.maximum(tl.dot(values, mix) + tl.load(bias + out).to(tl.float32)[None, :], 0.0)
+    return tl.maximum(tl.dot(values, mix) + added, 0.0)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -337,11 +343,12 @@ def _join_kernel(  # type: ignore[no-untyped-def]
     PADDED: tl.constexpr,
     WIDTH: tl.constexpr,
     PIXELS: tl.constexpr,
+    WAITS: tl.constexpr,
 ):
     first = tl.program_id(0) * PIXELS
     before = tl.program_id(1).to(tl.int64) * rows * columns
     total = _projection(
-        *(x + before * INPUTS, weight, bias, first, rows * columns, INPUTS, PADDED, WIDTH, PIXELS),
+        *(x + before * INPUTS, weight, bias, first, rows * columns, INPUTS, PADDED, WIDTH, PIXELS, WAITS),
     )
     if SMALL > 0:
         pixel = first + tl.arange(0, PIXELS)
@@ -388,6 +395,7 @@ def _classify_kernel(  # type: ignore[no-untyped-def]
     PADDED: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
+    WAITS: tl.constexpr,
 ):
     if ALIGNED:
         columns = columns // 8 * 8  # which is what it is, and the compiler sees it
@@ -395,12 +403,15 @@ def _classify_kernel(  # type: ignore[no-untyped-def]
     row = (tl.program_id(0) // across) * ROWS + pixel // COLUMNS
     column = (tl.program_id(0) % across) * COLUMNS + pixel % COLUMNS
     image = tl.program_id(1).to(tl.int64)
+    number = tl.arange(0, PADDED)
+    out = tl.arange(0, WIDTH)
+    mix = tl.load(classifier + out[:, None] * PADDED + number[None, :])
+    wait_for_the_one_before(WAITS)
     added = _enlarged_sum(
         *(maps, height_0, width_0, row_scale_0, column_scale_0, height_1, width_1, row_scale_1, column_scale_1),
         *(height_2, width_2, row_scale_2, column_scale_2, height_3, width_3, row_scale_3, column_scale_3),
         *(row, column, MAPS, PADDED),
     )
-    out = tl.arange(0, WIDTH)
     centre = x + image * rows * columns * WIDTH + ((row * columns + column)[:, None] * WIDTH + out[None, :])
     tap = weight + out[:, None] * WIDTH + out[None, :]
     total = tl.zeros((ROWS * COLUMNS, WIDTH), tl.float32)
@@ -418,8 +429,6 @@ def _classify_kernel(  # type: ignore[no-untyped-def]
         total = tl.dot(middle, middle_mix, total)
         total = tl.dot(right, right_mix, total)
     total = tl.maximum(total + tl.load(bias + out).to(tl.float32)[None, :], 0.0)
-    number = tl.arange(0, PADDED)
-    mix = tl.load(classifier + out[:, None] * PADDED + number[None, :])
     logits = tl.dot(total.to(mix.dtype), mix) + tl.load(classifier_bias + number).to(tl.float32)[None, :]
     logits += added
     place = (row * columns + column)[:, None] + number[None, :] * (rows * columns)

@@ -9,8 +9,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dfanet_ros.kernels.compiling import compiled_once
+from dfanet_ros.kernels.compiling import compiled_once, launching
 from dfanet_ros.kernels.nearest import nearest
+from dfanet_ros.kernels.overlapping import wait_for_the_one_before
 from dfanet_ros.network.base import label_grid
 
 CELLS = 128  # that one program computes: as many as it has threads
@@ -47,7 +48,7 @@ def _ids(logits: Tensor, stride: int, size: tuple[int, int] | None = None) -> Te
     part = max(1, min(stride, PIXELS // stride))
     cells = (height + 1) * (stride // part) * (width + 1)
     with torch.cuda.device_of(logits):
-        _label_map_kernel[(triton.cdiv(cells, CELLS), images)](
+        launching(_label_map_kernel, (triton.cdiv(cells, CELLS), images))(
             logits,
             ids,
             classes,
@@ -81,6 +82,7 @@ def _label_map_kernel(  # type: ignore[no-untyped-def]
     STRIDE: tl.constexpr,
     ROWS: tl.constexpr,
     CELLS: tl.constexpr,
+    WAITS: tl.constexpr,
 ):
     """What lies between two rows and two columns of logits is a cell, whose pixels have these four to share.
 
@@ -101,6 +103,7 @@ def _label_map_kernel(  # type: ignore[no-untyped-def]
     left = tl.maximum(cell - 1, 0) * column_stride
     right = tl.minimum(cell, width - 1) * column_stride
     logits += image * image_stride
+    wait_for_the_one_before(WAITS)
     upper_left = tl.load(logits + (upper + left))
     lower_left = tl.load(logits + (lower + left))
     upper_right = tl.load(logits + (upper + right))

@@ -14,6 +14,9 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
+from dfanet_ros.kernels.compiling import launching
+from dfanet_ros.kernels.overlapping import wait_for_the_one_before
+
 INPUTS = 3
 TOGETHER = 4  # pixels beside each other, of which one starts 2 * INPUTS numbers after the one before it
 BEFORE = 8  # numbers before those of the first pixel's centre, so that 16 bytes are read at once
@@ -64,7 +67,7 @@ def convolved(x: Tensor, weights: Weights) -> Tensor:
     y = torch.empty(images, rows, columns, outputs, dtype=x.dtype, device=x.device)
     across = triton.cdiv(columns, TOGETHER)
     with torch.cuda.device_of(x):
-        _convolve_kernel[(triton.cdiv(rows * across, GROUPS), images)](
+        launching(_convolve_kernel, (triton.cdiv(rows * across, GROUPS), images))(
             x,
             *weights,
             y,
@@ -103,6 +106,7 @@ def _convolve_kernel(  # type: ignore[no-untyped-def]
     TOGETHER: tl.constexpr,
     OUTPUTS: tl.constexpr,
     GROUPS: tl.constexpr,
+    WAITS: tl.constexpr,
 ):
     if ALIGNED:
         width = width // 8 * 8  # which is what it is, and the compiler sees it
@@ -117,13 +121,14 @@ def _convolve_kernel(  # type: ignore[no-untyped-def]
     inside = (number >= 0) & (number < line) & (row < rows)[:, None]
     centre = x + image * height * line + ((row * 2 * line)[:, None] + number)
     mix = weight + tl.arange(0, NUMBERS)[:, None] * (TOGETHER * OUTPUTS) + out[None, :]
+    above_mix = tl.load(mix)
+    middle_mix = tl.load(mix + NUMBERS * TOGETHER * OUTPUTS)
+    below_mix = tl.load(mix + 2 * NUMBERS * TOGETHER * OUTPUTS)
+    wait_for_the_one_before(WAITS)
     # All before the first product, so that they are on their way together.
     above = tl.load(centre - line, mask=inside & (row >= 1)[:, None], other=0.0)
     middle = tl.load(centre, mask=inside, other=0.0)
     below = tl.load(centre + line, mask=inside & (row * 2 + 1 < height)[:, None], other=0.0)
-    above_mix = tl.load(mix)
-    middle_mix = tl.load(mix + NUMBERS * TOGETHER * OUTPUTS)
-    below_mix = tl.load(mix + 2 * NUMBERS * TOGETHER * OUTPUTS)
     total = tl.dot(above, above_mix)
     total = tl.dot(middle, middle_mix, total)
     total = tl.dot(below, below_mix, total)
