@@ -23,7 +23,7 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from dfanet_ros.checkpoint import MEAN, STD
-from dfanet_ros.kernels import PLAIN, block, choosing, drawing, fused, label_map, preprocess, separable, steps
+from dfanet_ros.kernels import PLAIN, block, choosing, drawing, fused, label_map, preprocess, rows, separable, steps
 from dfanet_ros.kernels.compiling import compile_together, compiles_together, interpreted, launching
 from dfanet_ros.network.inference import inference_form
 
@@ -175,6 +175,21 @@ def test_blocks_compile_to_tensor_cores(
         block.block(x, block.weights_of(convolutions, projection), stride, tiling)
         assert f".target sm_{target.arch}" in compiled[-1].asm["ptx"] and "mma" in compiled[-1].asm["ptx"]
         assert compiled[-1].metadata.shared <= 163 * 1024, "what a program can have on an Orin"
+
+
+@pytest.mark.parametrize("tiling", rows.TILINGS, ids=str)
+def test_separable_convolutions_by_rows_compile_to_tensor_cores(tiling: rows.Tiling, compiled: list[Any]) -> None:
+    for inputs, outputs, stride, add, dtype in (
+        (8, 12, 2, False, torch.float16),
+        (12, 48, 1, True, torch.bfloat16),
+        (96, 24, 1, False, torch.float16),
+    ):
+        x = torch.zeros(2, inputs, 6, 9, dtype=dtype)
+        added = torch.zeros(2, outputs, 6, 9, dtype=dtype) if add else None
+        weights = (torch.zeros(inputs, 1, 3, 3), torch.zeros(outputs, inputs, 1, 1), torch.zeros(outputs))
+        packed = separable.weights_of(*(each.to(dtype) for each in weights))
+        rows.separable_by_rows(x, packed, stride, True, added, tiling)
+        assert "mma" in compiled[-1].asm["ptx"]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
