@@ -37,6 +37,7 @@ from dfanet_ros.kernels import (
     nearest,
     plain,
     preprocess,
+    rows,
     separable,
     stem,
 )
@@ -272,7 +273,7 @@ def assert_near(given_values: Tensor, expected: Tensor) -> None:
     images=st.integers(1, 3),
     inputs=st.integers(1, 70),
     outputs=st.integers(1, 70),
-    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 20)),
     stride=st.sampled_from([1, 2]),
     relu=st.booleans(),
     add=st.booleans(),
@@ -280,9 +281,9 @@ def assert_near(given_values: Tensor, expected: Tensor) -> None:
     layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
     seed=seeds,
 )
-@pytest.mark.parametrize("tiling", separable.TILINGS, ids=str)
+@pytest.mark.parametrize("tiling", fused.FusedSeparable.tilings_tried, ids=str)
 def test_separable_convolutions_are_those_of_pytorch(
-    tiling: separable.Tiling,
+    tiling: Any,
     images: int,
     inputs: int,
     outputs: int,
@@ -303,7 +304,8 @@ def test_separable_convolutions_are_those_of_pytorch(
         expected = expected + added.float()
     if relu:
         expected = expected.relu()
-    given_values = separable.separable(x, separable.weights_of(*weights), stride, relu, added, tiling)
+    kernel: Callable[..., Tensor] = rows.separable_by_rows if isinstance(tiling, rows.Tiling) else separable.separable
+    given_values = kernel(x, separable.weights_of(*weights), stride, relu, added, tiling)
     assert given_values.is_contiguous(memory_format=torch.channels_last)
     assert_near(given_values, expected)
 
@@ -531,6 +533,13 @@ def test_logits_are_those_of_the_plain_decoder(
 # The network with kernels in place of its blocks and separable convolutions
 
 
+def take_tilings(shapes: dict[fused.Fused, list[fused.Shape]]) -> None:
+    """Another one for each part than for the one before."""
+    for number, (part, (shape,)) in enumerate(shapes.items()):
+        tilings = [*choosing.tilings_for(part, shape).values()]
+        part.tilings[shape] = tilings[number % len(tilings)]
+
+
 @pytest.mark.parametrize("kind", [fused.FusedSeparable, fused.FusedBlock])
 def test_a_fused_network_gives_the_same(kind: type[fused.Fused]) -> None:
     """DFANet A with all its widths, each part by another tiling."""
@@ -544,8 +553,7 @@ def test_a_fused_network_gives_the_same(kind: type[fused.Fused]) -> None:
         assert {fused.FusedEnlarge, fused.FusedAttention} | ends <= {type(part) for part in network.modules()}
         shapes = {part: group for part, group in choosing.shapes_of(network, images).items() if isinstance(part, kind)}
         assert len(shapes) == 2 * 14 * (3 if kind is fused.FusedSeparable else 1)
-        for number, (part, (shape,)) in enumerate(shapes.items()):
-            part.tilings[shape] = part.tilings_tried[number % len(part.tilings_tried)]
+        take_tilings(shapes)
         fused_logits = network.coarse_logits(images)
     assert not torch.equal(fused_logits, plain_logits)
     assert (fused_logits - exact).norm() <= 1.2 * (plain_logits - exact).norm(), "no more than half precision takes"
@@ -561,8 +569,7 @@ def test_a_fused_network_sees_the_same_classes() -> None:
     with torch.inference_mode():
         (exact,) = plain.label_maps(network.coarse_logits(images), 4, size, [size])
         fused.fuse(network.half())
-        for number, (part, (shape,)) in enumerate(choosing.shapes_of(network, images.half()).items()):
-            part.tilings[shape] = part.tilings_tried[number % len(part.tilings_tried)]
+        take_tilings(choosing.shapes_of(network, images.half()))
         (ids,) = plain.label_maps(network.coarse_logits(images.half()), 4, size, [size])
     assert len(exact.unique()) > 4 and (ids == exact).float().mean() >= 0.995
 
@@ -697,9 +704,9 @@ def as_many_separable_as_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_fastest_is_taken_and_remembered(times: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    times(5, 4, 1, 3, 2, 6)
+    times(5, 4, 3, 3, 2, 6, 7, 8, 1, 2)
     taken, given_values, expected = chosen()
-    assert taken == [separable.TILINGS[1]] * 2
+    assert taken == [rows.TILINGS[2]] * 2
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     monkeypatch.setattr(choosing, "_measured", None)
     assert chosen()[0] == taken
@@ -724,8 +731,20 @@ def test_a_block_is_taken_whole_where_that_is_faster_than_its_convolutions(
     ]
 
 
+def test_tilings_are_tried_once_and_for_channels_that_they_are_for() -> None:
+    def tried(inputs: int, outputs: int) -> list[int]:
+        depthwise = torch.nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False)
+        part = fused.FusedSeparable(Separable(depthwise, torch.nn.Conv2d(inputs, outputs, 1), relu=True))
+        return [*choosing.tilings_for(part, fused.Shape(1, inputs, 9, 7, outputs, 1, relu=True, added=False))]
+
+    first = len(separable.TILINGS)
+    assert tried(12, 48) == [*range(first + 4)]
+    assert tried(48, 12) == [*range(first), first, first + 2, first + 3], "two warps would have too few columns"
+    assert tried(129, 12) == tried(12, 129) == [*range(first)]
+
+
 def test_pytorch_is_kept_where_it_is_faster(times: Callable[..., None]) -> None:
-    times(1, 2, 2, 2, 2, 2)
+    times(1, *[2] * 9)
     taken, given_values, expected = chosen()
     assert taken == [None, None]
     assert torch.equal(given_values, expected)
@@ -766,6 +785,7 @@ def test_kernels_that_fail_or_are_wrong_are_not_taken(
         monkeypatch.setattr(fused.FusedSeparable, "tilings_tried", ())
         times(*[1] * 3 * choosing.ROUNDS, *[2, 1] * choosing.ROUNDS)  # the three convolutions have one way each
     else:
+        monkeypatch.setattr(fused.FusedSeparable, "tilings_tried", separable.TILINGS)
         times(2, 1)  # PyTorch and the last one are left
     taken, given_values, expected = chosen(OneBlock if of is block else TwoLayers)
     assert taken == ([block.TILINGS[-1], None, None, None] if of is block else [separable.TILINGS[-1]] * 2)
@@ -794,7 +814,7 @@ def test_a_shape_that_cannot_be_tried_leaves_the_others_their_kernels(
         return real(part, shape, images)
 
     monkeypatch.setattr(fused.Fused, "random_inputs", inputs)
-    times(5, 4, 1, 3, 2, 6)
+    times(5, 4, 1, 3, 2, 6, 7, 8, 9, 2)
     assert chosen()[0] == [separable.TILINGS[1], None]
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert line.startswith("1 kernels for separable convolutions are not used (they are tried again at the next start)")

@@ -31,6 +31,7 @@ from dfanet_ros.kernels import (
     fused,
     label_map,
     preprocess,
+    rows,
     separable,
     stem,
     steps,
@@ -210,6 +211,21 @@ def test_both_ends_of_the_network_compile_to_tensor_cores(
     for kernel in compiled[:4]:
         assert "mma" in kernel.asm["ptx"] and ".v4." in kernel.asm["ptx"], kernel.name
         assert kernel.metadata.shared <= 163 * 1024, "what a program can have on an Orin"
+
+
+@pytest.mark.parametrize("tiling", rows.TILINGS, ids=str)
+def test_separable_convolutions_by_rows_compile_to_tensor_cores(tiling: rows.Tiling, compiled: list[Any]) -> None:
+    for inputs, outputs, stride, add, dtype in (
+        (8, 12, 2, False, torch.float16),
+        (12, 48, 1, True, torch.bfloat16),
+        (96, 24, 1, False, torch.float16),
+    ):
+        x = torch.zeros(2, inputs, 6, 9, dtype=dtype)
+        added = torch.zeros(2, outputs, 6, 9, dtype=dtype) if add else None
+        weights = (torch.zeros(inputs, 1, 3, 3), torch.zeros(outputs, inputs, 1, 1), torch.zeros(outputs))
+        packed = separable.weights_of(*(each.to(dtype) for each in weights))
+        rows.separable_by_rows(x, packed, stride, True, added, tiling)
+        assert "mma" in compiled[-1].asm["ptx"]
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dfanet_ros.kernels import block, decoder, reason, separable, stem
+from dfanet_ros.kernels import block, decoder, reason, rows, separable, stem
 from dfanet_ros.kernels.attention import weighed
 from dfanet_ros.kernels.decoder import decoded
 from dfanet_ros.kernels.enlarging import enlarged_beside, enlarged_sum
@@ -92,9 +92,9 @@ def random_map(images: Tensor, channels: int, height: int, width: int) -> Tensor
 
 
 class FusedSeparable(Fused):
-    """A separable convolution."""
+    """A separable convolution, for which there are two kernels; a tiling is for one of them."""
 
-    what, tilings_tried = "separable convolutions", separable.TILINGS
+    what, tilings_tried = "separable convolutions", (*separable.TILINGS, *rows.TILINGS)
     plain: Separable
 
     def __init__(self, plain: Separable) -> None:
@@ -102,9 +102,12 @@ class FusedSeparable(Fused):
         assert plain.pointwise.bias is not None
         self.weights = separable.weights_of(plain.depthwise.weight, plain.pointwise.weight, plain.pointwise.bias)
 
-    def by_kernel(self, tiling: separable.Tiling, x: Tensor, added: Tensor | None = None) -> Tensor:
+    def by_kernel(self, tiling: separable.Tiling | rows.Tiling, x: Tensor, added: Tensor | None = None) -> Tensor:
         """See `Fused`."""
-        return separable.separable(x, self.weights, self.plain.depthwise.stride[0], self.plain.relu, added, tiling)
+        stride, relu = self.plain.depthwise.stride[0], self.plain.relu
+        if isinstance(tiling, rows.Tiling):
+            return rows.separable_by_rows(x, self.weights, stride, relu, added, tiling)
+        return separable.separable(x, self.weights, stride, relu, added, tiling)
 
     def shape(self, x: Tensor, added: Tensor | None = None) -> Shape:
         """See `Fused`."""
