@@ -218,6 +218,15 @@ def random_separable(
     return depthwise / 3, pointwise / inputs**0.5, bias
 
 
+def first_map(x: Tensor, channels: int, layout: torch.memory_format) -> Tensor:
+    return x[:, :channels].contiguous(memory_format=layout)
+
+
+def second_map(x: Tensor, channels: int, layout: torch.memory_format) -> Tensor | None:
+    """What is beside the first map's channels, if there is something."""
+    return x[:, channels:].contiguous(memory_format=layout) if x.shape[1] > channels else None
+
+
 def exact_separable(x: Tensor, weights: tuple[Tensor, Tensor, Tensor], stride: int) -> Tensor:
     """By PyTorch, float32, but with what is half precision between its two convolutions."""
     depthwise, pointwise, bias = (values.float() for values in weights)
@@ -244,6 +253,7 @@ def assert_near(given_values: Tensor, expected: Tensor) -> None:
     stride=st.sampled_from([1, 2]),
     relu=st.booleans(),
     add=st.booleans(),
+    beside=st.just(0) | st.integers(1, 70),
     dtype=st.sampled_from(HALVES),
     layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
     seed=seeds,
@@ -258,20 +268,25 @@ def test_separable_convolutions_are_those_of_pytorch(
     stride: int,
     relu: bool,
     add: bool,
+    beside: int,
     dtype: torch.dtype,
     layout: torch.memory_format,
     seed: int,
 ) -> None:
+    """Of one map, and of two beside each other."""
     random = torch.Generator().manual_seed(seed)
-    x = random_values(random, images, inputs, *size, dtype=dtype).contiguous(memory_format=layout)
-    weights = random_separable(random, inputs, outputs, dtype)
+    x = random_values(random, images, inputs + beside, *size, dtype=dtype)
+    weights = random_separable(random, inputs + beside, outputs, dtype)
     expected = exact_separable(x, weights, stride)
     added = random_values(random, *expected.shape, dtype=dtype) if add else None
     if added is not None:
         expected = expected + added.float()
     if relu:
         expected = expected.relu()
-    given_values = separable.separable(x, separable.weights_of(*weights), stride, relu, added, tiling)
+    given_values = separable.separable(
+        *(first_map(x, inputs, layout), separable.weights_of(*weights), stride, relu, added, tiling),
+        second_map(x, inputs, layout),
+    )
     assert given_values.is_contiguous(memory_format=torch.channels_last)
     assert_near(given_values, expected)
 
@@ -284,6 +299,7 @@ def test_separable_convolutions_are_those_of_pytorch(
     images=st.integers(1, 2),
     inputs=st.integers(1, 70),
     inner=st.integers(1, 20),
+    beside=st.just(0) | st.integers(1, 70),
     size=st.tuples(st.integers(1, 14), st.integers(1, 30)),
     stride=st.sampled_from([1, 2]),
     layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
@@ -295,24 +311,26 @@ def test_blocks_are_those_of_pytorch(
     images: int,
     inputs: int,
     inner: int,
+    beside: int,
     size: tuple[int, int],
     stride: int,
     layout: torch.memory_format,
     seed: int,
 ) -> None:
-    """A first block with a projection, and, at stride 1, one whose skip is its input."""
+    """A first block with a projection, of one map or of two, and, at stride 1, one whose skip is its input."""
     random = torch.Generator().manual_seed(seed)
-    x = random_values(random, images, inputs, *size).contiguous(memory_format=layout)
+    beside *= stride == 2
+    x = random_values(random, images, inputs + beside, *size)
     outputs = 4 * inner if stride == 2 else inputs
     first, second, last = (
-        random_separable(random, *channels) for channels in itertools.pairwise((inputs, inner, inner, outputs))
+        random_separable(random, *channels) for channels in itertools.pairwise((inputs + beside, inner, inner, outputs))
     )
     y = exact_separable(x, first, stride).relu().half()
     y = exact_separable(exact_separable(y, second, 1).relu().half(), last, 1)
-    projection = random_values(random, outputs, inputs, 1, 1) / inputs**0.5 if stride == 2 else None
+    projection = random_values(random, outputs, inputs + beside, 1, 1) / inputs**0.5 if stride == 2 else None
     y += x.float() if projection is None else F.conv2d(x.float(), projection.float(), stride=2)
     weights = block.weights_of([separable.weights_of(*each) for each in (first, second, last)], projection)
-    given_values = block.block(x, weights, stride, tiling)
+    given_values = block.block(first_map(x, inputs, layout), weights, stride, tiling, second_map(x, inputs, layout))
     assert given_values.is_contiguous(memory_format=torch.channels_last)
     assert_near(given_values, y.relu())
 
@@ -614,7 +632,7 @@ def test_kernels_that_fail_or_are_wrong_are_not_taken(
     real, tried = getattr(of, name), [tiling.fitted(3, 8 if of is block else 3) for tiling in of.TILINGS]
 
     def broken(*arguments: Any) -> Tensor:
-        *_, tiling = arguments
+        (tiling,) = (each for each in arguments if isinstance(each, of.Tiling))
         if tiling == tried[0]:
             raise OutOfResources(9, 8, "shared memory") if lasting else RuntimeError("out of memory\nat line 3")
         y: Tensor = real(*arguments)
@@ -657,4 +675,4 @@ def test_a_shape_that_cannot_be_tried_leaves_the_others_their_kernels(
     assert chosen()[0] == [separable.TILINGS[1], None]
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert line.startswith("1 kernels for separable convolutions are not used (they are tried again at the next start)")
-    assert line.endswith("added=True): OutOfMemoryError: Tried to allocate 2 GiB")
+    assert line.endswith("added=True, beside=0): OutOfMemoryError: Tried to allocate 2 GiB")

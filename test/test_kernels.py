@@ -143,17 +143,20 @@ def test_kernels_for_frames_are_compiled_once_for_all_frames(dtype: torch.dtype,
 @pytest.mark.parametrize("tiling", separable.TILINGS, ids=str)
 def test_separable_convolutions_compile_to_tensor_cores(tiling: separable.Tiling, compiled: list[Any]) -> None:
     half, other_half = torch.float16, torch.bfloat16
-    for inputs, outputs, stride, add, dtype in (
-        (8, 12, 2, False, half),
-        (12, 48, 1, True, other_half),
-        (48, 192, 1, True, half),
-        (288, 48, 2, False, half),
+    for inputs, beside, outputs, stride, add, dtype in (
+        (8, 0, 12, 2, False, half),
+        (12, 0, 48, 1, True, other_half),
+        (48, 0, 192, 1, True, half),
+        (240, 0, 12, 2, False, half),
+        (96, 192, 48, 2, False, half),
     ):
         x = torch.zeros(2, inputs, 6, 9, dtype=dtype)
+        second = torch.zeros(2, beside, 6, 9, dtype=dtype) if beside else None
         added = torch.zeros(2, outputs, 6, 9, dtype=dtype) if add else None
-        weights = (torch.zeros(inputs, 1, 3, 3), torch.zeros(outputs, inputs, 1, 1), torch.zeros(outputs))
+        channels = inputs + beside
+        weights = (torch.zeros(channels, 1, 3, 3), torch.zeros(outputs, channels, 1, 1), torch.zeros(outputs))
         packed = separable.weights_of(*(each.to(dtype) for each in weights))
-        separable.separable(x, packed, stride, True, added, tiling)
+        separable.separable(x, packed, stride, True, added, tiling, second)
         assert "mma" in compiled[-1].asm["ptx"]
 
 
@@ -163,16 +166,17 @@ def test_blocks_compile_to_tensor_cores(
     tiling: block.Tiling, target: GPUTarget, compiled: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(NoGPU, "target", target)
-    for inputs, outputs, stride in ((8, 48, 2), (192, 192, 1)):
+    for inputs, beside, outputs, stride in ((8, 0, 48, 2), (192, 0, 192, 1), (96, 192, 192, 2)):
         x, inner = torch.zeros(2, inputs, 6, 9, dtype=torch.float16), outputs // 4
+        second = torch.zeros(2, beside, 6, 9, dtype=torch.float16) if beside else None
         convolutions = [
             separable.weights_of(
                 *(values.half() for values in (torch.zeros(i, 1, 3, 3), torch.zeros(o, i), torch.zeros(o)))
             )
-            for i, o in itertools.pairwise((inputs, inner, inner, outputs))
+            for i, o in itertools.pairwise((inputs + beside, inner, inner, outputs))
         ]
-        projection = torch.zeros(outputs, inputs, 1, 1).half() if stride == 2 else None
-        block.block(x, block.weights_of(convolutions, projection), stride, tiling)
+        projection = torch.zeros(outputs, inputs + beside, 1, 1).half() if stride == 2 else None
+        block.block(x, block.weights_of(convolutions, projection), stride, tiling, second)
         assert f".target sm_{target.arch}" in compiled[-1].asm["ptx"] and "mma" in compiled[-1].asm["ptx"]
         assert compiled[-1].metadata.shared <= 163 * 1024, "what a program can have on an Orin"
 

@@ -31,6 +31,7 @@ class Shape(NamedTuple):
     stride: int
     relu: bool
     added: bool
+    beside: int = 0  # how many of the inputs are in a second map
 
 
 class Fused(nn.Module):
@@ -53,26 +54,30 @@ class Fused(nn.Module):
         self.plain = plain
         self.tilings: dict[Shape, Any] = {}
 
-    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
-        """See `Separable` and `FoldedBlock`, to which nothing is added."""
-        inputs = [x] if added is None else [x, added]
+    def forward(self, x: Tensor, more: Tensor | None = None) -> Tensor:
+        """See `Separable`, to which `more` is added, and `FoldedBlock`, where it is beside x."""
+        inputs = [x] if more is None else [x, more]
         tiling = self.tilings.get(self.shape(*inputs))
         y: Tensor = self.plain(*inputs) if tiling is None else self.by_kernel(tiling, *inputs)
         return y
 
-    def by_kernel(self, tiling: Any, x: Tensor, added: Tensor | None = None) -> Tensor:
+    def by_kernel(self, tiling: Any, x: Tensor, more: Tensor | None = None) -> Tensor:
         """The same by the kernel."""
         raise NotImplementedError
 
-    def shape(self, x: Tensor, added: Tensor | None = None) -> Shape:
+    def shape(self, x: Tensor, more: Tensor | None = None) -> Shape:
         """What it is asked for with these inputs."""
         raise NotImplementedError
 
     def random_inputs(self, shape: Shape, images: Tensor) -> list[Tensor]:
         """Inputs of this shape, in channels_last; of the images' type and on their device."""
         rows, columns = -(-shape.height // shape.stride), -(-shape.width // shape.stride)
-        x = random_map(images, shape.inputs, shape.height, shape.width)
-        return [x, random_map(images, shape.outputs, rows, columns)] if shape.added else [x]
+        inputs = [random_map(images, shape.inputs - shape.beside, shape.height, shape.width)]
+        if shape.beside:
+            inputs.append(random_map(images, shape.beside, shape.height, shape.width))
+        if shape.added:
+            inputs.append(random_map(images, shape.outputs, rows, columns))
+        return inputs
 
 
 def random_map(images: Tensor, channels: int, height: int, width: int) -> Tensor:
@@ -122,14 +127,16 @@ class FusedBlock(Fused):
         self.stride = convolutions[0].depthwise.stride[0]
         self.weights = block.weights_of([each.weights for each in fused], projection)
 
-    def by_kernel(self, tiling: block.Tiling, x: Tensor, added: Tensor | None = None) -> Tensor:
+    def by_kernel(self, tiling: block.Tiling, x: Tensor, more: Tensor | None = None) -> Tensor:
         """See `Fused`."""
-        return block.block(x, self.weights, self.stride, tiling)
+        return block.block(x, self.weights, self.stride, tiling, more)
 
-    def shape(self, x: Tensor, added: Tensor | None = None) -> Shape:
+    def shape(self, x: Tensor, more: Tensor | None = None) -> Shape:
         """See `Fused`."""
         images, inputs, height, width = x.shape
-        return Shape(images, inputs, height, width, len(self.weights.last.bias), self.stride, relu=True, added=False)
+        beside = 0 if more is None else more.shape[1]
+        outputs = len(self.weights.last.bias)
+        return Shape(images, inputs + beside, height, width, outputs, self.stride, True, False, beside)
 
 
 class ConvReLU(nn.Module):
