@@ -16,6 +16,7 @@ from torch import Tensor
 from dfanet_ros.kernels.compiling import interpreted, launching
 
 LEAST = 16  # rows and columns of what tensor cores multiply
+REGISTERS = 2**16  # of 32 bits, that a GPU has for the programs that run in one place at a time
 
 
 class Tiling(NamedTuple):
@@ -26,12 +27,16 @@ class Tiling(NamedTuple):
         inputs: channels that are read at once at most, likewise; the next ones have to wait for these.
         outputs: channels in a program at most, likewise; what the 1 x 1 needs is computed again for each part.
         warps: of 32 threads each.
+        ahead: whether a thread may have as many registers as there are, so that all that it reads is on its way at
+            once. By itself, the compiler takes few, with which more programs fit: it has the first values come before
+            it asks for the next.
     """
 
     pixels: int
     inputs: int
     outputs: int
     warps: int
+    ahead: bool = False
 
     def fitted(self, inputs: int, outputs: int) -> Tiling:
         """What it is for so many channels: parts are no larger than they have to be."""
@@ -40,12 +45,20 @@ class Tiling(NamedTuple):
             outputs=min(self.outputs, max(LEAST, triton.next_power_of_2(outputs))),
         )
 
+    def options(self) -> dict[str, int]:
+        """What a kernel is compiled with."""
+        # More stages would keep several parts' pixels in shared memory, and fewer programs would fit.
+        options = {"num_warps": self.warps, "num_stages": 1}
+        return options | {"maxnreg": min(255, REGISTERS // (32 * self.warps))} if self.ahead else options
+
 
 # From small maps, where only many small programs keep the GPU busy and one part of the channels should not wait for
-# another, to large ones. Compiled for sm_90, none takes more than 148 registers with all the widths of DFANet A.
+# another, to large ones. Compiled for sm_90, those that do not read ahead take MAXREGS registers at most, with all the
+# widths of DFANet A.
 TILINGS = (
-    Tiling(16, 256, 64, 16),
-    Tiling(16, 128, 128, 8),
+    Tiling(16, 256, 64, 16, ahead=True),
+    Tiling(16, 128, 128, 8, ahead=True),
+    Tiling(32, 64, 64, 4, ahead=True),
     Tiling(32, 64, 64, 4),
     Tiling(64, 64, 64, 8),
     Tiling(128, 32, 64, 8),
@@ -132,8 +145,7 @@ def separable(
             PART_SECOND=tiling.fitted(second, outputs).inputs,
             PART_OUT=parts.outputs,
             INTERPRETED=interpreted(),
-            num_warps=parts.warps,
-            num_stages=1,  # more would keep several parts' pixels in shared memory, and fewer programs would fit
+            **parts.options(),
         )
     return y.permute(0, 3, 1, 2)
 
