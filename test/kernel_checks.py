@@ -541,6 +541,14 @@ class OneBlock(torch.nn.Module):
         return y
 
 
+class OneBlockOfBoth(OneBlock):
+    """The same, but that it gets its channels in two maps."""
+
+    def coarse_logits(self, images: Tensor) -> Tensor:
+        y: Tensor = self.block(images[:, :1], images[:, 1:])
+        return y
+
+
 @pytest.fixture
 def times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """A new cache, and times without the kernel and with each tiling in place of measured ones."""
@@ -555,21 +563,22 @@ def times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
 
 
 def chosen(kind: type[torch.nn.Module] = TwoLayers) -> tuple[list[object], Tensor, Tensor]:
-    """What each part of such a network takes, and the network's result before and after."""
+    """What each part that such a network runs takes, and the network's result before and after."""
     network = inference_form(kind()).half().to(DEVICE)
     images = torch.randn(2, 3, 9, 7, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
     with torch.inference_mode():
         expected = network.coarse_logits(images)
         fused.fuse(network)
+        parts = [*choosing.shapes_of(network, images)]
         choosing.choose(network, images, StandIn(DEVICE).capture)
         given_values = network.coarse_logits(images)
-    parts = [part for part in network.modules() if isinstance(part, fused.Fused)]
     return [next(iter(part.tilings.values()), None) for part in parts], given_values, expected
 
 
 def as_many_separable_as_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four tilings each, so that both kinds take the same times."""
-    monkeypatch.setattr(fused.FusedSeparable, "tilings_tried", separable.TILINGS[:4])
+    for kind in (fused.FusedSeparable, fused.FusedOfBoth):
+        monkeypatch.setattr(kind, "tilings_tried", separable.TILINGS[:4])
     monkeypatch.setattr(fused.FusedBlock, "tilings_tried", block.TILINGS[:4])
 
 
@@ -585,13 +594,17 @@ def test_the_fastest_is_taken_and_remembered(times: Callable[..., None], monkeyp
         chosen()
 
 
+@pytest.mark.parametrize("kind", [OneBlock, OneBlockOfBoth])
 def test_a_block_is_taken_whole_where_that_is_faster_than_its_convolutions(
-    times: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    kind: type[OneBlock],
+    times: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
     as_many_separable_as_blocks(monkeypatch)
     times(5, 4, 1, 3, 2)
-    taken, given_values, expected = chosen(OneBlock)
+    taken, given_values, expected = chosen(kind)
     assert taken == [block.TILINGS[1], *[separable.TILINGS[1]] * 3]
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("batch")]

@@ -7,6 +7,7 @@ import math
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfanet_ros.kernels import block, reason, separable
@@ -109,23 +110,80 @@ class FusedSeparable(Fused):
         return Shape(images, inputs, height, width, outputs, stride, self.plain.relu, added is not None)
 
 
+class OfBoth(nn.Module):
+    """A separable convolution of two maps beside each other."""
+
+    def __init__(self, convolution: Separable) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, x: Tensor, beside: Tensor) -> Tensor:
+        y: Tensor = self.convolution(torch.cat([x, beside], 1))
+        return y
+
+
+class FusedOfBoth(FusedSeparable):
+    """A separable convolution of two maps beside each other, which it reads where they are."""
+
+    tilings_tried = separable.TILINGS
+    plain: OfBoth  # type: ignore[assignment]  # `more` is another thing here
+
+    def __init__(self, plain: Separable) -> None:
+        super().__init__(plain)
+        self.plain = OfBoth(plain)
+        self.stride, self.relu = plain.depthwise.stride[0], plain.relu
+
+    def by_kernel(self, tiling: separable.Tiling, x: Tensor, more: Tensor | None = None) -> Tensor:
+        """See `Fused`."""
+        return separable.separable(x, self.weights, self.stride, self.relu, None, tiling, more)
+
+    def shape(self, x: Tensor, more: Tensor | None = None) -> Shape:
+        """See `Fused`."""
+        return _shape_of_both(x, more, len(self.weights.bias), self.stride, self.relu)
+
+
+def _shape_of_both(x: Tensor, beside: Tensor | None, outputs: int, stride: int, relu: bool) -> Shape:
+    images, inputs, height, width = x.shape
+    more = 0 if beside is None else beside.shape[1]
+    return Shape(images, inputs + more, height, width, outputs, stride, relu, added=False, beside=more)
+
+
+class Convolutions(nn.Module):
+    """A block by its convolutions; of two maps beside each other, what only a stage's first one gets, it copies no more
+    than the skip reads.
+    """
+
+    def __init__(self, plain: FoldedBlock) -> None:
+        super().__init__()
+        self.first, self.second, self.last = (FusedSeparable(each) for each in (plain.first, plain.second, plain.last))
+        self.skip = plain.skip
+        if isinstance(plain.skip, EverySecond):
+            self.first_of_both = FusedOfBoth(plain.first)
+            self.skip = _strided(plain.skip.conv)
+
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        if beside is None:
+            first, skip = self.first(x), self.skip(x)
+        else:
+            first = self.first_of_both(x, beside)
+            assert isinstance(self.skip, nn.Conv2d)
+            skip = F.conv2d(torch.cat([each[:, :, ::2, ::2] for each in (x, beside)], 1), self.skip.weight)
+        y: Tensor = self.last(self.second(first), skip)
+        return y
+
+
 class FusedBlock(Fused):
     """A block, whose separable convolutions are fused ones for where its own kernel is slower than theirs."""
 
     what, tilings_tried = "blocks", block.TILINGS
-    plain: FoldedBlock
+    plain: Convolutions
 
     def __init__(self, plain: FoldedBlock) -> None:
-        super().__init__(plain)
-        convolutions = [plain.first, plain.second, plain.last]
-        fused = [FusedSeparable(each) for each in convolutions]
-        plain.first, plain.second, plain.last = fused  # type: ignore[assignment]  # called in the same way
-        projection = None
-        if isinstance(plain.skip, EverySecond):
-            projection = plain.skip.conv.weight
-            plain.skip = _strided(plain.skip.conv)
-        self.stride = convolutions[0].depthwise.stride[0]
-        self.weights = block.weights_of([each.weights for each in fused], projection)
+        super().__init__(Convolutions(plain))
+        parts = self.plain
+        projection = plain.skip.conv.weight if isinstance(plain.skip, EverySecond) else None
+        self.stride = plain.first.depthwise.stride[0]
+        self.weights = block.weights_of([each.weights for each in (parts.first, parts.second, parts.last)], projection)
 
     def by_kernel(self, tiling: block.Tiling, x: Tensor, more: Tensor | None = None) -> Tensor:
         """See `Fused`."""
@@ -133,10 +191,7 @@ class FusedBlock(Fused):
 
     def shape(self, x: Tensor, more: Tensor | None = None) -> Shape:
         """See `Fused`."""
-        images, inputs, height, width = x.shape
-        beside = 0 if more is None else more.shape[1]
-        outputs = len(self.weights.last.bias)
-        return Shape(images, inputs + beside, height, width, outputs, self.stride, True, False, beside)
+        return _shape_of_both(x, more, len(self.weights.last.bias), self.stride, relu=True)
 
 
 class ConvReLU(nn.Module):
