@@ -251,6 +251,15 @@ def random_separable(
     return depthwise / 3, pointwise / inputs**0.5, bias
 
 
+def first_map(x: Tensor, channels: int, layout: torch.memory_format) -> Tensor:
+    return x[:, :channels].contiguous(memory_format=layout)
+
+
+def second_map(x: Tensor, channels: int, layout: torch.memory_format) -> Tensor | None:
+    """What is beside the first map's channels, if there is something."""
+    return x[:, channels:].contiguous(memory_format=layout) if x.shape[1] > channels else None
+
+
 def exact_separable(x: Tensor, weights: tuple[Tensor, Tensor, Tensor], stride: int) -> Tensor:
     """By PyTorch, float32, but with what is half precision between its two convolutions."""
     depthwise, pointwise, bias = (values.float() for values in weights)
@@ -277,6 +286,7 @@ def assert_near(given_values: Tensor, expected: Tensor) -> None:
     stride=st.sampled_from([1, 2]),
     relu=st.booleans(),
     add=st.booleans(),
+    beside=st.just(0) | st.integers(1, 70),
     dtype=st.sampled_from(HALVES),
     layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
     seed=seeds,
@@ -291,21 +301,27 @@ def test_separable_convolutions_are_those_of_pytorch(
     stride: int,
     relu: bool,
     add: bool,
+    beside: int,
     dtype: torch.dtype,
     layout: torch.memory_format,
     seed: int,
 ) -> None:
+    """Of one map, and of two beside each other."""
     random = torch.Generator().manual_seed(seed)
-    x = random_values(random, images, inputs, *size, dtype=dtype).contiguous(memory_format=layout)
-    weights = random_separable(random, inputs, outputs, dtype)
+    x = random_values(random, images, inputs + beside, *size, dtype=dtype)
+    weights = random_separable(random, inputs + beside, outputs, dtype)
     expected = exact_separable(x, weights, stride)
     added = random_values(random, *expected.shape, dtype=dtype) if add else None
     if added is not None:
         expected = expected + added.float()
     if relu:
         expected = expected.relu()
-    kernel: Callable[..., Tensor] = rows.separable_by_rows if isinstance(tiling, rows.Tiling) else separable.separable
-    given_values = kernel(x, separable.weights_of(*weights), stride, relu, added, tiling)
+    packed = separable.weights_of(*weights)
+    if isinstance(tiling, rows.Tiling):
+        given_values = rows.separable_by_rows(x, packed, stride, relu, added, tiling)
+    else:
+        maps = first_map(x, inputs, layout), second_map(x, inputs, layout)
+        given_values = separable.separable(maps[0], packed, stride, relu, added, tiling, maps[1])
     assert given_values.is_contiguous(memory_format=torch.channels_last)
     assert_near(given_values, expected)
 
@@ -318,6 +334,7 @@ def test_separable_convolutions_are_those_of_pytorch(
     images=st.integers(1, 2),
     inputs=st.integers(1, 70),
     inner=st.integers(1, 20),
+    beside=st.just(0) | st.integers(1, 70),
     size=st.tuples(st.integers(1, 14), st.integers(1, 30)),
     stride=st.sampled_from([1, 2]),
     layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
@@ -329,24 +346,26 @@ def test_blocks_are_those_of_pytorch(
     images: int,
     inputs: int,
     inner: int,
+    beside: int,
     size: tuple[int, int],
     stride: int,
     layout: torch.memory_format,
     seed: int,
 ) -> None:
-    """A first block with a projection, and, at stride 1, one whose skip is its input."""
+    """A first block with a projection, of one map or of two, and, at stride 1, one whose skip is its input."""
     random = torch.Generator().manual_seed(seed)
-    x = random_values(random, images, inputs, *size).contiguous(memory_format=layout)
+    beside *= stride == 2
+    x = random_values(random, images, inputs + beside, *size)
     outputs = 4 * inner if stride == 2 else inputs
     first, second, last = (
-        random_separable(random, *channels) for channels in itertools.pairwise((inputs, inner, inner, outputs))
+        random_separable(random, *channels) for channels in itertools.pairwise((inputs + beside, inner, inner, outputs))
     )
     y = exact_separable(x, first, stride).relu().half()
     y = exact_separable(exact_separable(y, second, 1).relu().half(), last, 1)
-    projection = random_values(random, outputs, inputs, 1, 1) / inputs**0.5 if stride == 2 else None
+    projection = random_values(random, outputs, inputs + beside, 1, 1) / inputs**0.5 if stride == 2 else None
     y += x.float() if projection is None else F.conv2d(x.float(), projection.float(), stride=2)
     weights = block.weights_of([separable.weights_of(*each) for each in (first, second, last)], projection)
-    given_values = block.block(x, weights, stride, tiling)
+    given_values = block.block(first_map(x, inputs, layout), weights, stride, tiling, second_map(x, inputs, layout))
     assert given_values.is_contiguous(memory_format=torch.channels_last)
     assert_near(given_values, y.relu())
 
@@ -515,9 +534,9 @@ def test_logits_are_those_of_the_plain_decoder(
     plain_decoder = random_decoder(name, classes, len(counts), high_level)
     low, _, high = WIDTHS[name]
     features = []
-    for number, (rows, columns) in enumerate(counts):
-        enc2 = torch.randn(images, low, *(size if number == 0 else (rows, columns)))
-        attention = torch.randn(images, high, columns, rows)
+    for number, (height, width) in enumerate(counts):
+        enc2 = torch.randn(images, low, *(size if number == 0 else (height, width)))
+        attention = torch.randn(images, high, width, height)
         enc2, attention = (each.half().to(DEVICE).contiguous(memory_format=layout) for each in (enc2, attention))
         features.append(Features(enc2, enc2, attention, attention))
     fused_decoder = fused.FusedDecoder(plain_decoder)
@@ -671,6 +690,14 @@ class OneBlock(torch.nn.Module):
         return y
 
 
+class OneBlockOfBoth(OneBlock):
+    """The same, but that it gets its channels in two maps."""
+
+    def coarse_logits(self, images: Tensor) -> Tensor:
+        y: Tensor = self.block(images[:, :1], images[:, 1:])
+        return y
+
+
 @pytest.fixture
 def times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """A new cache, and times without the kernel and with each tiling in place of measured ones."""
@@ -685,26 +712,27 @@ def times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
 
 
 def chosen(kind: type[torch.nn.Module] = TwoLayers) -> tuple[list[object], Tensor, Tensor]:
-    """What each part of such a network takes, and the network's result before and after."""
+    """What each part that such a network runs takes, and the network's result before and after."""
     network = inference_form(kind()).half().to(DEVICE)
     images = torch.randn(2, 3, 9, 7, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
     with torch.inference_mode():
         expected = network.coarse_logits(images)
         fused.fuse(network)
+        parts = [*choosing.shapes_of(network, images)]
         choosing.choose(network, images, StandIn(DEVICE).capture)
         given_values = network.coarse_logits(images)
-    parts = [part for part in network.modules() if isinstance(part, fused.Fused)]
     return [next(iter(part.tilings.values()), None) for part in parts], given_values, expected
 
 
 def as_many_separable_as_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four tilings each, so that both kinds take the same times."""
-    monkeypatch.setattr(fused.FusedSeparable, "tilings_tried", separable.TILINGS[:4])
+    for kind in (fused.FusedSeparable, fused.FusedOfBoth):
+        monkeypatch.setattr(kind, "tilings_tried", separable.TILINGS[:4])
     monkeypatch.setattr(fused.FusedBlock, "tilings_tried", block.TILINGS[:4])
 
 
 def test_the_fastest_is_taken_and_remembered(times: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    times(5, 4, 3, 3, 2, 6, 7, 8, 1, 2)
+    times(5, 4, 3, 3, 2, 6, 7, 8, 9, 1, 2)
     taken, given_values, expected = chosen()
     assert taken == [rows.TILINGS[2]] * 2
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
@@ -715,13 +743,17 @@ def test_the_fastest_is_taken_and_remembered(times: Callable[..., None], monkeyp
         chosen()
 
 
+@pytest.mark.parametrize("kind", [OneBlock, OneBlockOfBoth])
 def test_a_block_is_taken_whole_where_that_is_faster_than_its_convolutions(
-    times: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    kind: type[OneBlock],
+    times: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
     as_many_separable_as_blocks(monkeypatch)
     times(5, 4, 1, 3, 2)
-    taken, given_values, expected = chosen(OneBlock)
+    taken, given_values, expected = chosen(kind)
     assert taken == [block.TILINGS[1], *[separable.TILINGS[1]] * 3]
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("batch")]
@@ -744,7 +776,7 @@ def test_tilings_are_tried_once_and_for_channels_that_they_are_for() -> None:
 
 
 def test_pytorch_is_kept_where_it_is_faster(times: Callable[..., None]) -> None:
-    times(1, *[2] * 9)
+    times(1, *[2] * 10)
     taken, given_values, expected = chosen()
     assert taken == [None, None]
     assert torch.equal(given_values, expected)
@@ -774,7 +806,7 @@ def test_kernels_that_fail_or_are_wrong_are_not_taken(
     real, tried = getattr(of, name), [tiling.fitted(3, 8 if of is block else 3) for tiling in of.TILINGS]
 
     def broken(*arguments: Any) -> Tensor:
-        *_, tiling = arguments
+        (tiling,) = (each for each in arguments if isinstance(each, of.Tiling))
         if tiling == tried[0]:
             raise OutOfResources(9, 8, "shared memory") if lasting else RuntimeError("out of memory\nat line 3")
         y: Tensor = real(*arguments)
@@ -791,7 +823,8 @@ def test_kernels_that_fail_or_are_wrong_are_not_taken(
     assert taken == ([block.TILINGS[-1], None, None, None] if of is block else [separable.TILINGS[-1]] * 2)
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    what, count = ("blocks", 5) if of is block else ("separable convolutions", 8)
+    what, count = ("blocks", 1) if of is block else ("separable convolutions", 2)
+    count *= len(of.TILINGS) - 1
     again = "" if lasting else " (they are tried again at the next start)"
     assert line.startswith(f"{count} kernels for {what} are not used{again}; the first one: Shape(images=2, inputs=3")
     assert ("OutOfResources: out of resource: shared memory" if lasting else "RuntimeError: out of memory") in line
@@ -814,8 +847,8 @@ def test_a_shape_that_cannot_be_tried_leaves_the_others_their_kernels(
         return real(part, shape, images)
 
     monkeypatch.setattr(fused.Fused, "random_inputs", inputs)
-    times(5, 4, 1, 3, 2, 6, 7, 8, 9, 2)
+    times(5, 4, 1, 3, 2, 6, 7, 8, 9, 10, 11)
     assert chosen()[0] == [separable.TILINGS[1], None]
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert line.startswith("1 kernels for separable convolutions are not used (they are tried again at the next start)")
-    assert line.endswith("added=True): OutOfMemoryError: Tried to allocate 2 GiB")
+    assert line.endswith("added=True, beside=0): OutOfMemoryError: Tried to allocate 2 GiB")

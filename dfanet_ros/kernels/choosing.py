@@ -156,7 +156,7 @@ def _run(part: Fused, tiling: object, shape: Shape, images: Tensor) -> None:
 def _fastest(part: Fused, shape: Shape, images: Tensor, capture: Capture, problems: _Problems) -> int | None:
     """See `_measured`. What goes wrong with a kernel is added to `problems`."""
     inputs = part.random_inputs(shape, images)
-    if not separable.fits(inputs[0], shape.outputs):
+    if not all(separable.fits(each, shape.outputs) for each in inputs):
         return None
     ways: dict[int | None, Graph] = {None: _graph(part.plain, inputs, capture)}
     exact = _in_float32(part)(*(each.float() for each in inputs))

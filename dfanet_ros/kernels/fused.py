@@ -8,6 +8,7 @@ import math
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dfanet_ros.kernels import block, decoder, reason, rows, separable, stem
@@ -41,6 +42,7 @@ class Shape(NamedTuple):
     stride: int
     relu: bool
     added: bool
+    beside: int = 0  # how many of the inputs are in a second map
 
 
 class Fused(nn.Module):
@@ -63,26 +65,30 @@ class Fused(nn.Module):
         self.plain = plain
         self.tilings: dict[Shape, Any] = {}
 
-    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
-        """See `Separable` and `FoldedBlock`, to which nothing is added."""
-        inputs = [x] if added is None else [x, added]
+    def forward(self, x: Tensor, more: Tensor | None = None) -> Tensor:
+        """See `Separable`, to which `more` is added, and `FoldedBlock`, where it is beside x."""
+        inputs = [x] if more is None else [x, more]
         tiling = self.tilings.get(self.shape(*inputs))
         y: Tensor = self.plain(*inputs) if tiling is None else self.by_kernel(tiling, *inputs)
         return y
 
-    def by_kernel(self, tiling: Any, x: Tensor, added: Tensor | None = None) -> Tensor:
+    def by_kernel(self, tiling: Any, x: Tensor, more: Tensor | None = None) -> Tensor:
         """The same by the kernel."""
         raise NotImplementedError
 
-    def shape(self, x: Tensor, added: Tensor | None = None) -> Shape:
+    def shape(self, x: Tensor, more: Tensor | None = None) -> Shape:
         """What it is asked for with these inputs."""
         raise NotImplementedError
 
     def random_inputs(self, shape: Shape, images: Tensor) -> list[Tensor]:
         """Inputs of this shape, in channels_last; of the images' type and on their device."""
         rows, columns = -(-shape.height // shape.stride), -(-shape.width // shape.stride)
-        x = random_map(images, shape.inputs, shape.height, shape.width)
-        return [x, random_map(images, shape.outputs, rows, columns)] if shape.added else [x]
+        inputs = [random_map(images, shape.inputs - shape.beside, shape.height, shape.width)]
+        if shape.beside:
+            inputs.append(random_map(images, shape.beside, shape.height, shape.width))
+        if shape.added:
+            inputs.append(random_map(images, shape.outputs, rows, columns))
+        return inputs
 
 
 def random_map(images: Tensor, channels: int, height: int, width: int) -> Tensor:
@@ -117,32 +123,88 @@ class FusedSeparable(Fused):
         return Shape(images, inputs, height, width, outputs, stride, self.plain.relu, added is not None)
 
 
+class OfBoth(nn.Module):
+    """A separable convolution of two maps beside each other."""
+
+    def __init__(self, convolution: Separable) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, x: Tensor, beside: Tensor) -> Tensor:
+        y: Tensor = self.convolution(torch.cat([x, beside], 1))
+        return y
+
+
+class FusedOfBoth(FusedSeparable):
+    """A separable convolution of two maps beside each other, which it reads where they are."""
+
+    tilings_tried = separable.TILINGS
+    plain: OfBoth  # type: ignore[assignment]  # `more` is another thing here
+
+    def __init__(self, plain: Separable) -> None:
+        super().__init__(plain)
+        self.plain = OfBoth(plain)
+        self.stride, self.relu = plain.depthwise.stride[0], plain.relu
+
+    def by_kernel(self, tiling: separable.Tiling, x: Tensor, more: Tensor | None = None) -> Tensor:
+        """See `Fused`."""
+        return separable.separable(x, self.weights, self.stride, self.relu, None, tiling, more)
+
+    def shape(self, x: Tensor, more: Tensor | None = None) -> Shape:
+        """See `Fused`."""
+        return _shape_of_both(x, more, len(self.weights.bias), self.stride, self.relu)
+
+
+def _shape_of_both(x: Tensor, beside: Tensor | None, outputs: int, stride: int, relu: bool) -> Shape:
+    images, inputs, height, width = x.shape
+    more = 0 if beside is None else beside.shape[1]
+    return Shape(images, inputs + more, height, width, outputs, stride, relu, added=False, beside=more)
+
+
+class Convolutions(nn.Module):
+    """A block by its convolutions; of two maps beside each other, what only a stage's first one gets, it copies no more
+    than the skip reads.
+    """
+
+    def __init__(self, plain: FoldedBlock) -> None:
+        super().__init__()
+        self.first, self.second, self.last = (FusedSeparable(each) for each in (plain.first, plain.second, plain.last))
+        self.skip = plain.skip
+        if isinstance(plain.skip, EverySecond):
+            self.first_of_both = FusedOfBoth(plain.first)
+            self.skip = _strided(plain.skip.conv)
+
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        if beside is None:
+            first, skip = self.first(x), self.skip(x)
+        else:
+            first = self.first_of_both(x, beside)
+            assert isinstance(self.skip, nn.Conv2d)
+            skip = F.conv2d(torch.cat([each[:, :, ::2, ::2] for each in (x, beside)], 1), self.skip.weight)
+        y: Tensor = self.last(self.second(first), skip)
+        return y
+
+
 class FusedBlock(Fused):
     """A block, whose separable convolutions are fused ones for where its own kernel is slower than theirs."""
 
     what, tilings_tried = "blocks", block.TILINGS
-    plain: FoldedBlock
+    plain: Convolutions
 
     def __init__(self, plain: FoldedBlock) -> None:
-        super().__init__(plain)
-        convolutions = [plain.first, plain.second, plain.last]
-        fused = [FusedSeparable(each) for each in convolutions]
-        plain.first, plain.second, plain.last = fused  # type: ignore[assignment]  # called in the same way
-        projection = None
-        if isinstance(plain.skip, EverySecond):
-            projection = plain.skip.conv.weight
-            plain.skip = _strided(plain.skip.conv)
-        self.stride = convolutions[0].depthwise.stride[0]
-        self.weights = block.weights_of([each.weights for each in fused], projection)
+        super().__init__(Convolutions(plain))
+        parts = self.plain
+        projection = plain.skip.conv.weight if isinstance(plain.skip, EverySecond) else None
+        self.stride = plain.first.depthwise.stride[0]
+        self.weights = block.weights_of([each.weights for each in (parts.first, parts.second, parts.last)], projection)
 
-    def by_kernel(self, tiling: block.Tiling, x: Tensor, added: Tensor | None = None) -> Tensor:
+    def by_kernel(self, tiling: block.Tiling, x: Tensor, more: Tensor | None = None) -> Tensor:
         """See `Fused`."""
-        return block.block(x, self.weights, self.stride, tiling)
+        return block.block(x, self.weights, self.stride, tiling, more)
 
-    def shape(self, x: Tensor, added: Tensor | None = None) -> Shape:
+    def shape(self, x: Tensor, more: Tensor | None = None) -> Shape:
         """See `Fused`."""
-        images, inputs, height, width = x.shape
-        return Shape(images, inputs, height, width, len(self.weights.last.bias), self.stride, relu=True, added=False)
+        return _shape_of_both(x, more, len(self.weights.last.bias), self.stride, relu=True)
 
 
 class ConvReLU(nn.Module):

@@ -15,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dfanet_ros.kernels.compiling import interpreted, launching
+from dfanet_ros.kernels.overlapping import wait_for_the_one_before
 from dfanet_ros.kernels.separable import LEAST, Weights
 
 MOST = 128  # channels, before and after: they are all in a program at once, and more would not fit its registers
@@ -124,6 +125,7 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
     FILLED_IN: tl.constexpr,
     FILLED_OUT: tl.constexpr,
     INTERPRETED: tl.constexpr,
+    WAITS: tl.constexpr,
 ):
     # All taps are added in float16, if the values are: three beside each other, then rows. What stands between the two
     # convolutions is then off by 4.1e-4 of its size; with rows added in float32, as in `separable`, by 3.6e-4.
@@ -157,6 +159,7 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
     line = width * INPUTS
     middle = x + image * height * line + (row * line + column[:, None] * INPUTS + channel[None, :])
 
+    wait_for_the_one_before(WAITS)
     ahead = _row(middle, row >= 0, before, inside, behind, INPUTS)
     # Sums of the rows of the result that are not complete: that of the one after the next, and of the next one.
     begun = tl.zeros((COLUMNS, FILLED_IN), SUM)
