@@ -165,8 +165,9 @@ def test_label_maps_of_enlarged_frames_are_exact() -> None:
 
 def test_wide_label_maps_of_many_classes_are_exact() -> None:
     logits = torch.randint(-9, 9, (1, 171, 1, 70), generator=torch.Generator().manual_seed(1)).to(DEVICE).float()
-    arguments = (logits, 4, (4, 280), [(4, 280)])
-    assert (label_map.label_maps(*arguments)[0] == plain.label_maps(*arguments)[0]).all()
+    for size in ((4, 280), (8, 560)):
+        arguments = (logits, 4, (4, 280), [size])
+        assert (label_map.label_maps(*arguments)[0] == plain.label_maps(*arguments)[0]).all()
 
 
 @few

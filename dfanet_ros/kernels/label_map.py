@@ -86,8 +86,8 @@ def _label_map_kernel(  # type: ignore[no-untyped-def]
 ):
     """What lies between two rows and two columns of logits is a cell, whose pixels have these four to share.
 
-    A program computes `ROWS` rows of its cells: (ROWS, CELLS, STRIDE) at once. In this order, the layout in which
-    Triton loads is that in which it stores, and each thread has a cell by itself.
+    A program computes `ROWS` rows of its cells: (ROWS, CELLS, STRIDE) at once, of which each thread has a cell by
+    itself. In this order, Triton from 3.7 on stores whole cells as it loads, without a way through shared memory.
     """
     number = tl.program_id(0) * CELLS + tl.arange(0, CELLS)[None, :, None]
     cell_row = number // (width + 1) // (STRIDE // ROWS)  # ends with the row of that number
@@ -130,6 +130,7 @@ def _label_map_kernel(  # type: ignore[no-untyped-def]
         inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
         tl.store(ids + (row * columns + column), best.to(tl.uint8), mask=inside)
     else:
+        # A cell's row begins at a multiple of its width, and so is one word.
         place = ids + ((cell_row * STRIDE + down) * columns + cell * STRIDE) + along
         place = tl.max_contiguous(tl.multiple_of(place, (1, 1, STRIDE)), (1, 1, STRIDE))
         tl.store(place, best.to(tl.uint8), mask=cell_row <= height)

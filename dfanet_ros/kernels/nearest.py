@@ -56,8 +56,9 @@ def _nearest_kernel(  # type: ignore[no-untyped-def]
     WAITS: tl.constexpr,
 ):
     """Scales and products are float32, as PyTorch's for CUDA: another rounding would take another pixel."""
-    row = (tl.program_id(0) // blocks) * ROWS + tl.arange(0, ROWS)[:, None]
-    column = (tl.program_id(0) % blocks) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+    place = tl.arange(0, ROWS * COLUMNS)  # in one dimension: of two, Triton before 3.7 puts the threads along the rows
+    row = (tl.program_id(0) // blocks) * ROWS + place // COLUMNS
+    column = (tl.program_id(0) % blocks) * COLUMNS + place % COLUMNS
     image = tl.program_id(1).to(tl.int64)
     above = tl.minimum(((row + 0.5) * row_scale).to(tl.int32), height - 1)
     left = tl.minimum(((column + 0.5) * column_scale).to(tl.int32), width - 1)
