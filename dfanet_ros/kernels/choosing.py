@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from dfanet_ros.engines.cache import cached
 from dfanet_ros.engines.cuda_graph import Graph
-from dfanet_ros.kernels import block, reason, separable
+from dfanet_ros.kernels import block, reason, refining, separable
 from dfanet_ros.kernels.compiling import compile_together
-from dfanet_ros.kernels.fused import Fused, FusedBlock, FusedSeparable, Shape
+from dfanet_ros.kernels.fused import Fused, FusedBlock, FusedRefining, FusedSeparable, Shape
 from dfanet_ros.network.base import Network
 
 CALLS = 20  # in a graph that is timed: one alone would be lost in the time that a launch takes
@@ -42,7 +42,7 @@ def choose(network: Network, images: Tensor, capture: Capture) -> None:
         capture: makes the graphs that are timed.
     """
     shapes = shapes_of(network, images)
-    for kind in (FusedSeparable, FusedBlock):  # in this order: blocks are compared with what their convolutions take
+    for kind in (FusedSeparable, FusedBlock, FusedRefining):  # in this order: each is compared with its parts' choice
         _choose({part: group for part, group in shapes.items() if isinstance(part, kind)}, images, capture)
 
 
@@ -143,7 +143,7 @@ def _run(part: Fused, tiling: object, shape: Shape, images: Tensor) -> None:
 def _fastest(part: Fused, shape: Shape, images: Tensor, capture: Capture, problems: _Problems) -> int | None:
     """See `_measured`. What goes wrong with a kernel is added to `problems`."""
     inputs = part.random_inputs(shape, images)
-    if not separable.fits(inputs[0], shape.outputs):
+    if not all(separable.fits(each, shape.outputs) for each in inputs):
         return None
     ways: dict[int | None, Graph] = {None: _graph(part.plain, inputs, capture)}
     exact = _in_float32(part)(*(each.float() for each in inputs))
@@ -212,5 +212,5 @@ def _name(device: torch.device) -> str:
 
 def _source() -> str:
     """Changes with the kernels and with how they are measured."""
-    files = (separable, block, inspect.getmodule(_source))
+    files = (separable, block, refining, inspect.getmodule(_source))
     return sha256("".join(inspect.getsource(module) for module in files if module).encode()).hexdigest()
