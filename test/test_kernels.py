@@ -23,7 +23,7 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from dfanet_ros.checkpoint import MEAN, STD
-from dfanet_ros.kernels import PLAIN, block, choosing, drawing, fused, label_map, preprocess, separable, steps
+from dfanet_ros.kernels import PLAIN, block, choosing, drawing, fused, label_map, preprocess, refining, separable, steps
 from dfanet_ros.kernels.compiling import compile_together, compiles_together, interpreted, launching
 from dfanet_ros.network.inference import inference_form
 
@@ -177,6 +177,16 @@ def test_blocks_compile_to_tensor_cores(
         assert compiled[-1].metadata.shared <= 163 * 1024, "what a program can have on an Orin"
 
 
+@pytest.mark.parametrize("tiling", refining.TILINGS, ids=str)
+def test_beginnings_of_refining_backbones_compile_to_tensor_cores(tiling: refining.Tiling, compiled: list[Any]) -> None:
+    shapes = (240, 1, 3, 3), (12, 240, 1, 1), (12,), (48, 240, 1, 1)
+    weights = refining.weights_of(*(torch.zeros(shape).half() for shape in shapes), coarse=192)
+    attention, enc2 = torch.zeros(2, 192, 3, 5).half(), torch.zeros(2, 48, 12, 20).half()
+    refining.refining(attention, enc2, weights, 12, tiling)
+    assert "mma" in compiled[-1].asm["ptx"]
+    assert compiled[-1].metadata.shared <= 163 * 1024, "what a program can have on an Orin"
+
+
 @triton.jit  # type: ignore[untyped-decorator]
 def does_not_compile(x):  # type: ignore[no-untyped-def]
     tl.static_assert(False, "a kernel with a fault")
@@ -231,7 +241,7 @@ def test_whether_kernels_are_interpreted_an_older_triton_knows_too(
     assert interpreted() == newer == (interpret == "1")
 
 
-@pytest.mark.parametrize("kind", [fused.FusedSeparable, fused.FusedBlock])
+@pytest.mark.parametrize("kind", [fused.FusedSeparable, fused.FusedBlock, fused.FusedRefining])
 def test_a_fused_network_is_one_kernel_for_each_part(
     kind: type[fused.Fused], compiled: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,17 +255,22 @@ def test_a_fused_network_is_one_kernel_for_each_part(
         for part, (shape,) in shapes.items():
             part.tilings[shape] = part.tilings_tried[1]
         network.coarse_logits(images)
-    name, each = {fused.FusedSeparable: ("_separable_kernel", 3), fused.FusedBlock: ("_block_kernel", 1)}[kind]
+    name, count = {
+        fused.FusedSeparable: ("_separable_kernel", 2 * 14 * 3),
+        fused.FusedBlock: ("_block_kernel", 2 * 14),
+        fused.FusedRefining: ("_refining_kernel", 1),
+    }[kind]
     of_parts = [kernel for kernel in compiled if kernel.name == name]
-    assert len(of_parts) == len(shapes) == 2 * 14 * each
+    assert len(of_parts) == len(shapes) == count
     kinds = {(s.inputs, s.outputs, s.stride, s.relu, s.added) for (s,) in shapes.values()}
     assert len({id(kernel) for kernel in of_parts}) == len(kinds)
-    # The decoder's two sums, the one aggregation and two attentions of one kind, in the run that notes the shapes, too.
+    # The decoder's two sums, the one aggregation and two attentions of one kind, in the run that notes the shapes, too;
+    # but what begins a refining backbone with its own kernel takes no aggregation.
     for name, count, kinds_of in (
-        ("_enlarged_sum_kernel", 2, 2),
-        ("_enlarged_beside_kernel", 1, 1),
-        ("_means_kernel", 2, 1),
-        ("_weigh_kernel", 2, 1),
+        ("_enlarged_sum_kernel", 4, 2),
+        ("_enlarged_beside_kernel", 1 if kind is fused.FusedRefining else 2, 1),
+        ("_means_kernel", 4, 1),
+        ("_weigh_kernel", 4, 1),
     ):
         others = [kernel for kernel in compiled if kernel.name == name]
-        assert len(others) == 2 * count and len({id(kernel) for kernel in others}) == kinds_of
+        assert len(others) == count and len({id(kernel) for kernel in others}) == kinds_of

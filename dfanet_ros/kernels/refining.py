@@ -42,10 +42,11 @@ class Tiling(NamedTuple):
         return self._replace(inputs=min(self.inputs, max(LEAST, triton.next_power_of_2(inputs))))
 
 
-# From small maps, where no part of the channels should wait for another, to large ones.
+# From small maps to large ones. Many warps for few pixels read all channels at once, so that no part of them waits for
+# another, but issue more instructions in all: each takes its share in the products.
 TILINGS = (
-    Tiling(16, 256, 4),
-    Tiling(32, 256, 8),
+    Tiling(16, 256, 16),
+    Tiling(16, 64, 4),
     Tiling(32, 64, 4),
     Tiling(64, 64, 8),
 )
@@ -241,10 +242,6 @@ def _phase(  # type: ignore[no-untyped-def]
     column = pixel % width
     inner = tl.arange(0, PADDED_INNER)
     out = tl.arange(0, PADDED_OUTPUTS)
-    # All that is read first stands before the first product, so that it is waited for together.
-    sums, sampled = _coarse_sums(
-        *(coarse, taps, row, column, height, width, 0, ODD_ROW, ODD_COLUMN, COARSE, PART, INTERPRETED)
-    )
     fine_row = 2 * row + ODD_ROW
     fine_column = 2 * column + ODD_COLUMN
     beside = tl.arange(0, PADDED_FINE)
@@ -258,10 +255,7 @@ def _phase(  # type: ignore[no-untyped-def]
         *(FINE, PADDED_INNER, 2, PIXELS, PADDED_FINE, PADDED_INNER, INTERPRETED),
     )
     skip_total = tl.dot(under, _mix(fine_skip, beside, out, FINE, OUTPUTS))
-    channel = tl.arange(0, PART)
-    first_total = tl.dot(sums, _mix(pointwise, channel, inner, COARSE, PADDED_INNER), first_total)
-    skip_total = tl.dot(sampled, _mix(coarse_skip, channel, out, COARSE, OUTPUTS), skip_total)
-    for begin in range(PART, COARSE, PART):
+    for begin in range(0, COARSE, PART):
         sums, sampled = _coarse_sums(
             *(coarse, taps, row, column, height, width, begin, ODD_ROW, ODD_COLUMN, COARSE, PART, INTERPRETED)
         )
