@@ -245,6 +245,8 @@ def _phase(  # type: ignore[no-untyped-def]
     fine_row = 2 * row + ODD_ROW
     fine_column = 2 * column + ODD_COLUMN
     beside = tl.arange(0, PADDED_FINE)
+    # What a product needs is read before the product ahead of it, so that it is not waited for once more.
+    skip_mix = _mix(fine_skip, beside, out, FINE, OUTPUTS)
     under = tl.load(
         fine + ((fine_row * 8 * width + 2 * fine_column) * FINE)[:, None] + beside[None, :],
         mask=(beside < FINE)[None, :],
@@ -254,14 +256,16 @@ def _phase(  # type: ignore[no-untyped-def]
         *(fine, fine_depthwise, fine_pointwise, bias, fine_row, fine_column, inside, inner, 4 * height, 4 * width),
         *(FINE, PADDED_INNER, 2, PIXELS, PADDED_FINE, PADDED_INNER, INTERPRETED),
     )
-    skip_total = tl.dot(under, _mix(fine_skip, beside, out, FINE, OUTPUTS))
+    skip_total = tl.dot(under, skip_mix)
     for begin in range(0, COARSE, PART):
+        channel = begin + tl.arange(0, PART)
+        coarse_mix = _mix(pointwise, channel, inner, COARSE, PADDED_INNER)
+        coarse_skip_mix = _mix(coarse_skip, channel, out, COARSE, OUTPUTS)
         sums, sampled = _coarse_sums(
             *(coarse, taps, row, column, height, width, begin, ODD_ROW, ODD_COLUMN, COARSE, PART, INTERPRETED)
         )
-        channel = begin + tl.arange(0, PART)
-        first_total = tl.dot(sums, _mix(pointwise, channel, inner, COARSE, PADDED_INNER), first_total)
-        skip_total = tl.dot(sampled, _mix(coarse_skip, channel, out, COARSE, OUTPUTS), skip_total)
+        first_total = tl.dot(sums, coarse_mix, first_total)
+        skip_total = tl.dot(sampled, coarse_skip_mix, skip_total)
     place = (fine_row * 2 * width + fine_column)[:, None]
     tl.store(
         first + place * INNER + inner[None, :],
