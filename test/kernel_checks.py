@@ -29,19 +29,26 @@ from dfanet_ros.kernels import (
     attention,
     block,
     choosing,
+    decoder,
     drawing,
     enlarging,
     fused,
     label_map,
+    nearest,
     plain,
     preprocess,
     refining,
+    rows,
     separable,
+    stem,
 )
 from dfanet_ros.kernels.compiling import interpreted
+from dfanet_ros.network.dfanet import Decoder
+from dfanet_ros.network.fast_scnn import FastSCNN
 from dfanet_ros.network.inference import FoldedAttention, SmallDecoder, inference_form, upsampled_sum, weighed_channels
 from dfanet_ros.network.layers import Separable, coarse_size
-from dfanet_ros.network.xception import Block, Enlarge
+from dfanet_ros.network.xception import CHANNELS as WIDTHS
+from dfanet_ros.network.xception import Block, Enlarge, Features
 from dfanet_ros.street_scenes import StreetScenes
 
 DEVICE = torch.device("cpu" if interpreted() else "cuda")
@@ -92,7 +99,17 @@ def test_wide_flipped_and_much_larger_frames_are_prepared() -> None:
     wide = random_frame((2, 700), "bgr8", random)
     transposed = random_frame((300, 3), "rgba8", random).transpose(0, 1)
     large = random_frame((9, 1500), "rgb8", random)  # smoothed, by PyTorch
-    check_prepared([wide, transposed, large], ["bgr8", "rgba8", "rgb8"], (3, 600), torch.float32, 2e-4)
+    frames, encodings = [wide, transposed, large, large.flip(0)], ["bgr8", "rgba8", "rgb8", "rgb8"]
+    check_prepared(frames, encodings, (3, 600), torch.float32, 2e-4)
+
+
+def test_frames_that_are_alike_are_prepared_together() -> None:
+    """Nine are more than go together; those after them differ in one thing each."""
+    random = torch.Generator().manual_seed(2)
+    frames = [random_frame((5, 7), "bgr8", random) for _ in range(11)]
+    turned = random_frame((7, 5), "bgr8", random).transpose(0, 1)
+    different = [frames[9].contiguous(), turned, random_frame((7, 5), "bgr8", random), frames[10]]
+    check_prepared([*frames[:9], *different], ["bgr8"] * 12 + ["rgb8"], (6, 9), torch.float32)
 
 
 # Logits to label maps
@@ -151,6 +168,22 @@ def test_wide_label_maps_of_many_classes_are_exact() -> None:
     logits = torch.randint(-9, 9, (1, 171, 1, 70), generator=torch.Generator().manual_seed(1)).to(DEVICE).float()
     arguments = (logits, 4, (4, 280), [(4, 280)])
     assert (label_map.label_maps(*arguments)[0] == plain.label_maps(*arguments)[0]).all()
+
+
+@few
+@given(images=st.integers(1, 2), source=sizes, target=st.tuples(st.integers(1, 30), st.integers(1, 300)), seed=seeds)
+def test_nearest_label_maps_are_those_of_pytorch(
+    images: int, source: tuple[int, int], target: tuple[int, int], seed: int
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    padded = (images, source[0] + 2, source[1] + 1)
+    ids = torch.randint(0, 256, padded, generator=random, dtype=torch.uint8).to(DEVICE)[:, 2:, 1:]
+    resized = nearest.nearest(ids, target)
+    assert resized.shape == (images, *target) and resized.is_contiguous()
+    other = resized != F.interpolate(ids[:, None], target, mode="nearest-exact")[:, 0]
+    if DEVICE.type == "cpu":  # where PyTorch rounds in another order
+        other &= ~(on_edges(source[0], target[0])[:, None] | on_edges(source[1], target[1]))
+    assert not other.any()
 
 
 # Ids to colours
@@ -219,6 +252,15 @@ def random_separable(
     return depthwise / 3, pointwise / inputs**0.5, bias
 
 
+def first_map(x: Tensor, channels: int, layout: torch.memory_format) -> Tensor:
+    return x[:, :channels].contiguous(memory_format=layout)
+
+
+def second_map(x: Tensor, channels: int, layout: torch.memory_format) -> Tensor | None:
+    """What is beside the first map's channels, if there is something."""
+    return x[:, channels:].contiguous(memory_format=layout) if x.shape[1] > channels else None
+
+
 def exact_separable(x: Tensor, weights: tuple[Tensor, Tensor, Tensor], stride: int) -> Tensor:
     """By PyTorch, float32, but with what is half precision between its two convolutions."""
     depthwise, pointwise, bias = (values.float() for values in weights)
@@ -241,17 +283,18 @@ def assert_near(given_values: Tensor, expected: Tensor) -> None:
     images=st.integers(1, 3),
     inputs=st.integers(1, 70),
     outputs=st.integers(1, 70),
-    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 20)),
     stride=st.sampled_from([1, 2]),
     relu=st.booleans(),
     add=st.booleans(),
+    beside=st.just(0) | st.integers(1, 70),
     dtype=st.sampled_from(HALVES),
     layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
     seed=seeds,
 )
-@pytest.mark.parametrize("tiling", separable.TILINGS, ids=str)
+@pytest.mark.parametrize("tiling", fused.FusedSeparable.tilings_tried, ids=str)
 def test_separable_convolutions_are_those_of_pytorch(
-    tiling: separable.Tiling,
+    tiling: Any,
     images: int,
     inputs: int,
     outputs: int,
@@ -259,20 +302,27 @@ def test_separable_convolutions_are_those_of_pytorch(
     stride: int,
     relu: bool,
     add: bool,
+    beside: int,
     dtype: torch.dtype,
     layout: torch.memory_format,
     seed: int,
 ) -> None:
+    """Of one map, and of two beside each other."""
     random = torch.Generator().manual_seed(seed)
-    x = random_values(random, images, inputs, *size, dtype=dtype).contiguous(memory_format=layout)
-    weights = random_separable(random, inputs, outputs, dtype)
+    x = random_values(random, images, inputs + beside, *size, dtype=dtype)
+    weights = random_separable(random, inputs + beside, outputs, dtype)
     expected = exact_separable(x, weights, stride)
     added = random_values(random, *expected.shape, dtype=dtype) if add else None
     if added is not None:
         expected = expected + added.float()
     if relu:
         expected = expected.relu()
-    given_values = separable.separable(x, separable.weights_of(*weights), stride, relu, added, tiling)
+    packed = separable.weights_of(*weights)
+    if isinstance(tiling, rows.Tiling):
+        given_values = rows.separable_by_rows(x, packed, stride, relu, added, tiling)
+    else:
+        maps = first_map(x, inputs, layout), second_map(x, inputs, layout)
+        given_values = separable.separable(maps[0], packed, stride, relu, added, tiling, maps[1])
     assert given_values.is_contiguous(memory_format=torch.channels_last)
     assert_near(given_values, expected)
 
@@ -285,6 +335,7 @@ def test_separable_convolutions_are_those_of_pytorch(
     images=st.integers(1, 2),
     inputs=st.integers(1, 70),
     inner=st.integers(1, 20),
+    beside=st.just(0) | st.integers(1, 70),
     size=st.tuples(st.integers(1, 14), st.integers(1, 30)),
     stride=st.sampled_from([1, 2]),
     layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
@@ -296,24 +347,26 @@ def test_blocks_are_those_of_pytorch(
     images: int,
     inputs: int,
     inner: int,
+    beside: int,
     size: tuple[int, int],
     stride: int,
     layout: torch.memory_format,
     seed: int,
 ) -> None:
-    """A first block with a projection, and, at stride 1, one whose skip is its input."""
+    """A first block with a projection, of one map or of two, and, at stride 1, one whose skip is its input."""
     random = torch.Generator().manual_seed(seed)
-    x = random_values(random, images, inputs, *size).contiguous(memory_format=layout)
+    beside *= stride == 2
+    x = random_values(random, images, inputs + beside, *size)
     outputs = 4 * inner if stride == 2 else inputs
     first, second, last = (
-        random_separable(random, *channels) for channels in itertools.pairwise((inputs, inner, inner, outputs))
+        random_separable(random, *channels) for channels in itertools.pairwise((inputs + beside, inner, inner, outputs))
     )
     y = exact_separable(x, first, stride).relu().half()
     y = exact_separable(exact_separable(y, second, 1).relu().half(), last, 1)
-    projection = random_values(random, outputs, inputs, 1, 1) / inputs**0.5 if stride == 2 else None
+    projection = random_values(random, outputs, inputs + beside, 1, 1) / inputs**0.5 if stride == 2 else None
     y += x.float() if projection is None else F.conv2d(x.float(), projection.float(), stride=2)
     weights = block.weights_of([separable.weights_of(*each) for each in (first, second, last)], projection)
-    given_values = block.block(x, weights, stride, tiling)
+    given_values = block.block(first_map(x, inputs, layout), weights, stride, tiling, second_map(x, inputs, layout))
     assert given_values.is_contiguous(memory_format=torch.channels_last)
     assert_near(given_values, y.relu())
 
@@ -450,7 +503,100 @@ def test_channels_are_weighed(
     torch.testing.assert_close(y.double(), expected, rtol=tolerance, atol=tolerance)
 
 
+# Both ends of a network
+
+
+@few
+@given(
+    images=st.integers(1, 3),
+    outputs=st.sampled_from(stem.OUTPUTS),
+    size=st.tuples(st.integers(1, 19), st.one_of(st.integers(1, 40), st.sampled_from([8, 16, 72]))),
+    dtype=st.sampled_from(HALVES),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+    seed=seeds,
+)
+def test_images_are_convolved(
+    images: int, outputs: int, size: tuple[int, int], dtype: torch.dtype, layout: torch.memory_format, seed: int
+) -> None:
+    """Rounded once, where it is stored; also rows whose starts are no multiples of 16 bytes."""
+    random = torch.Generator().manual_seed(seed)
+    x = random_values(random, images, 3, *size, dtype=dtype).contiguous(memory_format=layout)
+    weight, bias = (random_values(random, *shape, dtype=dtype) for shape in ((outputs, 3, 3, 3), (outputs,)))
+    y = stem.convolved(x, stem.weights_of(weight, bias))
+    assert y.dtype == dtype and y.is_contiguous(memory_format=torch.channels_last)
+    expected = F.conv2d(x.double(), weight.double(), bias.double(), 2, 1).relu()
+    tolerance = torch.finfo(dtype).eps
+    torch.testing.assert_close(y.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_an_images_convolution_has_a_kernel_only_if_it_is_as_wide_and_strided_as_that() -> None:
+    def fits(*arguments: Any, **options: Any) -> bool:
+        return stem.fits(torch.nn.Conv2d(*arguments, **options))
+
+    assert fits(3, 8, 3, 2, 1) and fits(3, 32, 3, 2, 1)
+    others: list[tuple[int, ...]] = [(4, 8, 3, 2, 1), (3, 12, 3, 2, 1), (3, 64, 3, 2, 1), (3, 8, 7, 2, 1)]
+    others += [(3, 8, 3, 1, 1), (3, 8, 3, 2, 0), (3, 8, 3, 2, 1, 2)]
+    assert not any(fits(*each) for each in others)
+    assert not fits(3, 8, 3, 2, 1, bias=False) and not fits(3, 8, 3, 2, 1, padding_mode="reflect")
+
+
+def random_decoder(name: str, classes: int, backbones: int, high_level: bool) -> SmallDecoder:
+    """For inference, of half precision."""
+    plain_decoder = Decoder(name, classes, backbones, high_level, low_level=True)
+    torch.nn.init.normal_(plain_decoder.classifier.weight, std=0.3)
+    torch.nn.init.normal_(plain_decoder.classifier.bias)
+    return SmallDecoder(inference_form(plain_decoder)).half().to(DEVICE).requires_grad_(False)
+
+
+@few
+@given(
+    name=st.sampled_from(sorted(WIDTHS)),
+    classes=st.integers(1, 40),
+    counts=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=decoder.MOST),
+    high_level=st.booleans(),
+    images=st.integers(1, 3),
+    size=st.tuples(st.integers(9, 20), st.one_of(st.integers(9, 40), st.sampled_from([16, 24]))),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+    seed=seeds,
+)
+def test_logits_are_those_of_the_plain_decoder(
+    name: str,
+    classes: int,
+    counts: list[tuple[int, int]],
+    high_level: bool,
+    images: int,
+    size: tuple[int, int],
+    layout: torch.memory_format,
+    seed: int,
+) -> None:
+    """With any number of backbones, and, without HL, the last one's output alone."""
+    torch.manual_seed(seed)
+    plain_decoder = random_decoder(name, classes, len(counts), high_level)
+    low, _, high = WIDTHS[name]
+    features = []
+    for number, (height, width) in enumerate(counts):
+        enc2 = torch.randn(images, low, *(size if number == 0 else (height, width)))
+        attention = torch.randn(images, high, width, height)
+        enc2, attention = (each.half().to(DEVICE).contiguous(memory_format=layout) for each in (enc2, attention))
+        features.append(Features(enc2, enc2, attention, attention))
+    fused_decoder = fused.FusedDecoder(plain_decoder)
+    logits, plain_logits = fused_decoder(features, size), plain_decoder(features, size)
+    assert logits.dtype == torch.float16 and logits.is_contiguous()
+    exact = plain_decoder.double()([Features(*(values.double() for values in each)) for each in features], size)
+    assert logits.shape == exact.shape == (images, classes, *size)
+    wrong, allowed = (logits - exact).norm(), (plain_logits - exact).norm()
+    assert wrong <= 1.2 * allowed, "no more than half precision takes"
+    assert (logits - exact).abs().max() <= 4 * torch.finfo(torch.float16).eps * exact.abs().max()
+
+
 # The network with kernels in place of its blocks and separable convolutions
+
+
+def take_tilings(shapes: dict[fused.Fused, list[fused.Shape]]) -> None:
+    """Another one for each part than for the one before."""
+    for number, (part, (shape,)) in enumerate(shapes.items()):
+        tilings = [*choosing.tilings_for(part, shape).values()]
+        part.tilings[shape] = tilings[number % len(tilings)]
 
 
 @pytest.mark.parametrize(
@@ -464,11 +610,11 @@ def test_a_fused_network_gives_the_same(kind: type[fused.Fused], count: int) -> 
         exact = network.coarse_logits(images.float())
         plain_logits = network.half().coarse_logits(images)
         fused.fuse(network)
-        assert {fused.FusedEnlarge, fused.FusedAttention} <= {type(part) for part in network.modules()}
+        ends = {fused.FusedStem, fused.FusedDecoder}
+        assert {fused.FusedEnlarge, fused.FusedAttention} | ends <= {type(part) for part in network.modules()}
         shapes = {part: group for part, group in choosing.shapes_of(network, images).items() if isinstance(part, kind)}
         assert len(shapes) == count
-        for number, (part, (shape,)) in enumerate(shapes.items()):
-            part.tilings[shape] = part.tilings_tried[number % len(part.tilings_tried)]
+        take_tilings(shapes)
         fused_logits = network.coarse_logits(images)
     assert not torch.equal(fused_logits, plain_logits)
     assert (fused_logits - exact).norm() <= 1.2 * (plain_logits - exact).norm(), "no more than half precision takes"
@@ -495,13 +641,34 @@ def test_a_fused_network_sees_the_same_classes() -> None:
     with torch.inference_mode():
         (exact,) = plain.label_maps(network.coarse_logits(images), 4, size, [size])
         fused.fuse(network.half())
-        for number, (part, (shape,)) in enumerate(choosing.shapes_of(network, images.half()).items()):
-            part.tilings[shape] = part.tilings_tried[number % len(part.tilings_tried)]
+        take_tilings(choosing.shapes_of(network, images.half()))
         (ids,) = plain.label_maps(network.coarse_logits(images.half()), 4, size, [size])
     assert len(exact.unique()) > 4 and (ids == exact).float().mean() >= 0.995
 
 
-@pytest.mark.parametrize("name", ["enlarged_beside", "enlarged_sum", "weighed"])
+def test_decoders_of_other_kinds_and_other_networks_keep_pytorch_where_there_is_no_kernel() -> None:
+    """DFANet without its LL branch sums maps by a kernel; Fast-SCNN has nothing but a first convolution for one."""
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
+    networks = {
+        "HL": lively_network(low_level=False),
+        "LL": lively_network(high_level=False),
+        "neither": lively_network(high_level=False, low_level=False),
+        "Fast-SCNN": FastSCNN(5).eval(),
+    }
+    for name, each in networks.items():
+        network = inference_form(each, few_layers=True).half().to(DEVICE)
+        with torch.inference_mode():
+            expected = network.coarse_logits(images)
+            fused.fuse(network)
+            given_values = network.coarse_logits(images)
+        kinds = [type(part) for part in network.modules()]
+        assert fused.FusedStem in kinds and (fused.FusedDecoder in kinds) == (name == "LL")
+        sums = [part for part in network.modules() if isinstance(part, SmallDecoder)]
+        assert [part.high_sum for part in sums] == [enlarging.enlarged_sum] * (name == "HL")
+        assert (given_values - expected).norm() <= 0.01 * expected.norm()
+
+
+@pytest.mark.parametrize("name", ["enlarged_beside", "enlarged_sum", "weighed", "convolved", "decoded"])
 @pytest.mark.parametrize("fails", [True, False], ids=["fails", "is wrong"])
 def test_maps_are_enlarged_and_weighed_by_pytorch_if_a_kernel_does_not_work(
     name: str, fails: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -519,12 +686,12 @@ def test_maps_are_enlarged_and_weighed_by_pytorch_if_a_kernel_does_not_work(
     fused.fuse(network)
     kinds = [type(part) for part in network.modules()]
     assert {Enlarge, FoldedAttention, fused.FusedBlock} <= {*kinds}
-    assert not {fused.FusedEnlarge, fused.FusedAttention} & {*kinds}
+    assert not {fused.FusedEnlarge, fused.FusedAttention, fused.FusedStem, fused.FusedDecoder} & {*kinds}
     (decoder,) = [part for part in network.modules() if isinstance(part, SmallDecoder)]
     assert enlarging.enlarged_sum not in (decoder.high_sum, decoder.low_sum)
     (line,) = [record.getMessage() for record in caplog.records]
     why = "RuntimeError: out of resources" if fails else f"the results of {name} are not those of PyTorch"
-    assert line == f"maps are enlarged and weighed without kernels of their own: {why}"
+    assert line == f"maps are enlarged, weighed and decoded without kernels of their own: {why}"
 
 
 @pytest.mark.parametrize("refused", [False, True])
@@ -576,6 +743,14 @@ class OneBlock(torch.nn.Module):
         return y
 
 
+class OneBlockOfBoth(OneBlock):
+    """The same, but that it gets its channels in two maps."""
+
+    def coarse_logits(self, images: Tensor) -> Tensor:
+        y: Tensor = self.block(images[:, :1], images[:, 1:])
+        return y
+
+
 @pytest.fixture
 def times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """A new cache, and times without the kernel and with each tiling in place of measured ones."""
@@ -590,28 +765,29 @@ def times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
 
 
 def chosen(kind: type[torch.nn.Module] = TwoLayers) -> tuple[list[object], Tensor, Tensor]:
-    """What each part of such a network takes, and the network's result before and after."""
+    """What each part that such a network runs takes, and the network's result before and after."""
     network = inference_form(kind()).half().to(DEVICE)
     images = torch.randn(2, 3, 9, 7, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
     with torch.inference_mode():
         expected = network.coarse_logits(images)
         fused.fuse(network)
+        parts = [*choosing.shapes_of(network, images)]
         choosing.choose(network, images, StandIn(DEVICE).capture)
         given_values = network.coarse_logits(images)
-    parts = [part for part in network.modules() if isinstance(part, fused.Fused)]
     return [next(iter(part.tilings.values()), None) for part in parts], given_values, expected
 
 
 def as_many_separable_as_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four tilings each, so that both kinds take the same times."""
-    monkeypatch.setattr(fused.FusedSeparable, "tilings_tried", separable.TILINGS[:4])
+    for kind in (fused.FusedSeparable, fused.FusedOfBoth):
+        monkeypatch.setattr(kind, "tilings_tried", separable.TILINGS[:4])
     monkeypatch.setattr(fused.FusedBlock, "tilings_tried", block.TILINGS[:4])
 
 
 def test_the_fastest_is_taken_and_remembered(times: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    times(5, 4, 1, 3, 2, 6)
+    times(5, 4, 3, 3, 2, 6, 7, 8, 9, 1, 2)
     taken, given_values, expected = chosen()
-    assert taken == [separable.TILINGS[1]] * 2
+    assert taken == [rows.TILINGS[2]] * 2
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     monkeypatch.setattr(choosing, "_measured", None)
     assert chosen()[0] == taken
@@ -620,13 +796,17 @@ def test_the_fastest_is_taken_and_remembered(times: Callable[..., None], monkeyp
         chosen()
 
 
+@pytest.mark.parametrize("kind", [OneBlock, OneBlockOfBoth])
 def test_a_block_is_taken_whole_where_that_is_faster_than_its_convolutions(
-    times: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    kind: type[OneBlock],
+    times: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
     as_many_separable_as_blocks(monkeypatch)
     times(5, 4, 1, 3, 2)
-    taken, given_values, expected = chosen(OneBlock)
+    taken, given_values, expected = chosen(kind)
     assert taken == [block.TILINGS[1], *[separable.TILINGS[1]] * 3]
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("batch")]
@@ -640,7 +820,7 @@ def test_the_beginning_of_a_refining_backbone_is_chosen_too(
     times: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    for kind in (fused.FusedSeparable, fused.FusedBlock):
+    for kind in (fused.FusedSeparable, fused.FusedOfBoth, fused.FusedBlock):
         monkeypatch.setattr(kind, "tilings_tried", ())
     times(*range(1000, 0, -1))  # the last way is the fastest
     network = inference_form(lively_network(backbones=2), few_layers=True).half().to(DEVICE)
@@ -658,8 +838,20 @@ def test_the_beginning_of_a_refining_backbone_is_chosen_too(
     assert said == f"batch 1: of 1 shapes of {what}, 1 are faster by a kernel of their own than without it"
 
 
+def test_tilings_are_tried_once_and_for_channels_that_they_are_for() -> None:
+    def tried(inputs: int, outputs: int) -> list[int]:
+        depthwise = torch.nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False)
+        part = fused.FusedSeparable(Separable(depthwise, torch.nn.Conv2d(inputs, outputs, 1), relu=True))
+        return [*choosing.tilings_for(part, fused.Shape(1, inputs, 9, 7, outputs, 1, relu=True, added=False))]
+
+    first = len(separable.TILINGS)
+    assert tried(12, 48) == [*range(first + 4)]
+    assert tried(48, 12) == [*range(first), first, first + 2, first + 3], "two warps would have too few columns"
+    assert tried(129, 12) == tried(12, 129) == [*range(first)]
+
+
 def test_pytorch_is_kept_where_it_is_faster(times: Callable[..., None]) -> None:
-    times(1, 2, 2, 2, 2, 2)
+    times(1, *[2] * 10)
     taken, given_values, expected = chosen()
     assert taken == [None, None]
     assert torch.equal(given_values, expected)
@@ -689,7 +881,7 @@ def test_kernels_that_fail_or_are_wrong_are_not_taken(
     real, tried = getattr(of, name), [tiling.fitted(3, 8 if of is block else 3) for tiling in of.TILINGS]
 
     def broken(*arguments: Any) -> Tensor:
-        *_, tiling = arguments
+        (tiling,) = (each for each in arguments if isinstance(each, of.Tiling))
         if tiling == tried[0]:
             raise OutOfResources(9, 8, "shared memory") if lasting else RuntimeError("out of memory\nat line 3")
         y: Tensor = real(*arguments)
@@ -700,12 +892,14 @@ def test_kernels_that_fail_or_are_wrong_are_not_taken(
         monkeypatch.setattr(fused.FusedSeparable, "tilings_tried", ())
         times(*[1] * 3 * choosing.ROUNDS, *[2, 1] * choosing.ROUNDS)  # the three convolutions have one way each
     else:
+        monkeypatch.setattr(fused.FusedSeparable, "tilings_tried", separable.TILINGS)
         times(2, 1)  # PyTorch and the last one are left
     taken, given_values, expected = chosen(OneBlock if of is block else TwoLayers)
     assert taken == ([block.TILINGS[-1], None, None, None] if of is block else [separable.TILINGS[-1]] * 2)
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    what, count = ("blocks", 5) if of is block else ("separable convolutions", 8)
+    what, count = ("blocks", 1) if of is block else ("separable convolutions", 2)
+    count *= len(of.TILINGS) - 1
     again = "" if lasting else " (they are tried again at the next start)"
     assert line.startswith(f"{count} kernels for {what} are not used{again}; the first one: Shape(images=2, inputs=3")
     assert ("OutOfResources: out of resource: shared memory" if lasting else "RuntimeError: out of memory") in line
@@ -728,8 +922,8 @@ def test_a_shape_that_cannot_be_tried_leaves_the_others_their_kernels(
         return real(part, shape, images)
 
     monkeypatch.setattr(fused.Fused, "random_inputs", inputs)
-    times(5, 4, 1, 3, 2, 6)
+    times(5, 4, 1, 3, 2, 6, 7, 8, 9, 10, 11)
     assert chosen()[0] == [separable.TILINGS[1], None]
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert line.startswith("1 kernels for separable convolutions are not used (they are tried again at the next start)")
-    assert line.endswith("added=True): OutOfMemoryError: Tried to allocate 2 GiB")
+    assert line.endswith("added=True, beside=0): OutOfMemoryError: Tried to allocate 2 GiB")

@@ -23,9 +23,24 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from dfanet_ros.checkpoint import MEAN, STD
-from dfanet_ros.kernels import PLAIN, block, choosing, drawing, fused, label_map, preprocess, refining, separable, steps
+from dfanet_ros.kernels import (
+    PLAIN,
+    block,
+    choosing,
+    drawing,
+    fused,
+    label_map,
+    preprocess,
+    refining,
+    rows,
+    separable,
+    stem,
+    steps,
+)
 from dfanet_ros.kernels.compiling import compile_together, compiles_together, interpreted, launching
-from dfanet_ros.network.inference import inference_form
+from dfanet_ros.network.dfanet import Decoder
+from dfanet_ros.network.inference import SmallDecoder, inference_form
+from dfanet_ros.network.xception import Features
 
 H100, ORIN = GPUTarget("cuda", 90, 32), GPUTarget("cuda", 87, 32)
 
@@ -123,7 +138,7 @@ def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.bfloat16], ids=str)
 def test_kernels_for_frames_are_compiled_once_for_all_frames(dtype: torch.dtype, compiled: list[Any]) -> None:
-    """Whatever the sizes, strides, channels and addresses."""
+    """Whatever the sizes, strides, channels and addresses. Label maps of the frame's size and others have one each."""
     for size in ((720, 1280), (1, 1), (33, 17)):
         frames = [torch.zeros(*size, channels + 1, dtype=torch.uint8)[:, :, 1:] for channels in (1, 3, 4)]
         ids, table = frames[0][:, :, 0], torch.zeros(3 * 256 + 1, dtype=torch.uint8)
@@ -131,29 +146,34 @@ def test_kernels_for_frames_are_compiled_once_for_all_frames(dtype: torch.dtype,
         logits = torch.zeros(3 * 19 + 1, 9, 9, dtype=dtype)[1:].view(3, 19, 9, 9)
         for input_size in ((512, 1024), (35, 33)):
             preprocess.prepare(frames, [(0, 0, 0), (2, 1, 0), (0, 1, 2)], input_size, MEAN, STD, dtype)
+            preprocess.prepare(frames[1:2] * 9, [(2, 1, 0)] * 9, input_size, MEAN, STD, dtype)
         label_map.label_maps(logits, 4, (36, 36), [size] * 3)
+        label_map.label_maps(logits[:, :, :5, :7], 4, (19, 26), [(19, 26)] * 3)
         label_map.label_maps(logits[:, :1, :1, :1], 4, (4, 4), [size, (7, 1), (16, 16)])
         drawing.paint(ids, colors)
         drawing.overlay(ids, colors, kept, frames[1], (2, 1, 0), 0.5)
         drawing.overlay(ids, colors, kept, frames[2], (0, 1, 2), 1)
-    assert len({id(kernel) for kernel in compiled}) == 4
+    assert len({id(kernel) for kernel in compiled}) == 6
     assert all("cubin" in kernel.asm for kernel in compiled)
 
 
 @pytest.mark.parametrize("tiling", separable.TILINGS, ids=str)
 def test_separable_convolutions_compile_to_tensor_cores(tiling: separable.Tiling, compiled: list[Any]) -> None:
     half, other_half = torch.float16, torch.bfloat16
-    for inputs, outputs, stride, add, dtype in (
-        (8, 12, 2, False, half),
-        (12, 48, 1, True, other_half),
-        (48, 192, 1, True, half),
-        (288, 48, 2, False, half),
+    for inputs, beside, outputs, stride, add, dtype in (
+        (8, 0, 12, 2, False, half),
+        (12, 0, 48, 1, True, other_half),
+        (48, 0, 192, 1, True, half),
+        (240, 0, 12, 2, False, half),
+        (96, 192, 48, 2, False, half),
     ):
         x = torch.zeros(2, inputs, 6, 9, dtype=dtype)
+        second = torch.zeros(2, beside, 6, 9, dtype=dtype) if beside else None
         added = torch.zeros(2, outputs, 6, 9, dtype=dtype) if add else None
-        weights = (torch.zeros(inputs, 1, 3, 3), torch.zeros(outputs, inputs, 1, 1), torch.zeros(outputs))
+        channels = inputs + beside
+        weights = (torch.zeros(channels, 1, 3, 3), torch.zeros(outputs, channels, 1, 1), torch.zeros(outputs))
         packed = separable.weights_of(*(each.to(dtype) for each in weights))
-        separable.separable(x, packed, stride, True, added, tiling)
+        separable.separable(x, packed, stride, True, added, tiling, second)
         assert "mma" in compiled[-1].asm["ptx"]
 
 
@@ -163,16 +183,17 @@ def test_blocks_compile_to_tensor_cores(
     tiling: block.Tiling, target: GPUTarget, compiled: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(NoGPU, "target", target)
-    for inputs, outputs, stride in ((8, 48, 2), (192, 192, 1)):
+    for inputs, beside, outputs, stride in ((8, 0, 48, 2), (192, 0, 192, 1), (96, 192, 192, 2)):
         x, inner = torch.zeros(2, inputs, 6, 9, dtype=torch.float16), outputs // 4
+        second = torch.zeros(2, beside, 6, 9, dtype=torch.float16) if beside else None
         convolutions = [
             separable.weights_of(
                 *(values.half() for values in (torch.zeros(i, 1, 3, 3), torch.zeros(o, i), torch.zeros(o)))
             )
-            for i, o in itertools.pairwise((inputs, inner, inner, outputs))
+            for i, o in itertools.pairwise((inputs + beside, inner, inner, outputs))
         ]
-        projection = torch.zeros(outputs, inputs, 1, 1).half() if stride == 2 else None
-        block.block(x, block.weights_of(convolutions, projection), stride, tiling)
+        projection = torch.zeros(outputs, inputs + beside, 1, 1).half() if stride == 2 else None
+        block.block(x, block.weights_of(convolutions, projection), stride, tiling, second)
         assert f".target sm_{target.arch}" in compiled[-1].asm["ptx"] and "mma" in compiled[-1].asm["ptx"]
         assert compiled[-1].metadata.shared <= 163 * 1024, "what a program can have on an Orin"
 
@@ -185,6 +206,41 @@ def test_beginnings_of_refining_backbones_compile_to_tensor_cores(tiling: refini
     refining.refining(attention, enc2, weights, 12, tiling)
     assert "mma" in compiled[-1].asm["ptx"]
     assert compiled[-1].metadata.shared <= 163 * 1024, "what a program can have on an Orin"
+
+
+@pytest.mark.parametrize("target", [H100, ORIN], ids=["H100", "Orin"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_both_ends_of_the_network_compile_to_tensor_cores(
+    dtype: torch.dtype, target: GPUTarget, compiled: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for all sizes of which rows are multiples of 8 pixels; read 16 bytes at once."""
+    monkeypatch.setattr(NoGPU, "target", target)
+    decoder = fused.FusedDecoder(SmallDecoder(inference_form(Decoder("xception_a", 11, 2, True, True)).to(dtype)))
+    weights = stem.weights_of(torch.zeros(8, 3, 3, 3, dtype=dtype), torch.zeros(8, dtype=dtype))
+    for height, width in ((16, 32), (8, 8), (9, 40)):
+        stem.convolved(torch.zeros(2, 3, 4 * height, 4 * width, dtype=dtype), weights)
+        sizes = [(height, width), (-(-height // 2), width // 2)]
+        low, high = ([torch.zeros(2, channels, *size, dtype=dtype) for size in sizes] for channels in (48, 192))
+        decoder([Features(a, a, b, b) for a, b in zip(low, high, strict=True)], sizes[0])
+    assert len(compiled) == 12 and len({id(kernel) for kernel in compiled}) == 4
+    for kernel in compiled[:4]:
+        assert "mma" in kernel.asm["ptx"] and ".v4." in kernel.asm["ptx"], kernel.name
+        assert kernel.metadata.shared <= 163 * 1024, "what a program can have on an Orin"
+
+
+@pytest.mark.parametrize("tiling", rows.TILINGS, ids=str)
+def test_separable_convolutions_by_rows_compile_to_tensor_cores(tiling: rows.Tiling, compiled: list[Any]) -> None:
+    for inputs, outputs, stride, add, dtype in (
+        (8, 12, 2, False, torch.float16),
+        (12, 48, 1, True, torch.bfloat16),
+        (96, 24, 1, False, torch.float16),
+    ):
+        x = torch.zeros(2, inputs, 6, 9, dtype=dtype)
+        added = torch.zeros(2, outputs, 6, 9, dtype=dtype) if add else None
+        weights = (torch.zeros(inputs, 1, 3, 3), torch.zeros(outputs, inputs, 1, 1), torch.zeros(outputs))
+        packed = separable.weights_of(*(each.to(dtype) for each in weights))
+        rows.separable_by_rows(x, packed, stride, True, added, tiling)
+        assert "mma" in compiled[-1].asm["ptx"]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -254,6 +310,8 @@ def test_a_fused_network_is_one_kernel_for_each_part(
         shapes = {part: group for part, group in choosing.shapes_of(network, images).items() if isinstance(part, kind)}
         for part, (shape,) in shapes.items():
             part.tilings[shape] = part.tilings_tried[1]
+        if kind is fused.FusedBlock:
+            monkeypatch.setattr(torch, "cat", None)  # maps beside each other are read where they are
         network.coarse_logits(images)
     name, count = {
         fused.FusedSeparable: ("_separable_kernel", 2 * 14 * 3),
@@ -264,10 +322,13 @@ def test_a_fused_network_is_one_kernel_for_each_part(
     assert len(of_parts) == len(shapes) == count
     kinds = {(s.inputs, s.outputs, s.stride, s.relu, s.added) for (s,) in shapes.values()}
     assert len({id(kernel) for kernel in of_parts}) == len(kinds)
-    # The decoder's two sums, the one aggregation and two attentions of one kind, in the run that notes the shapes, too;
-    # but what begins a refining backbone with its own kernel takes no aggregation.
+    # The one aggregation, two attentions of one kind and both ends, in the run that notes the shapes, too; but what
+    # begins a refining backbone with its own kernel takes no aggregation.
     for name, count, kinds_of in (
-        ("_enlarged_sum_kernel", 4, 2),
+        ("_convolve_kernel", 2, 1),
+        ("_project_kernel", 2, 1),
+        ("_join_kernel", 2, 1),
+        ("_classify_kernel", 2, 1),
         ("_enlarged_beside_kernel", 1 if kind is fused.FusedRefining else 2, 1),
         ("_means_kernel", 4, 1),
         ("_weigh_kernel", 4, 1),

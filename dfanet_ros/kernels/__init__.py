@@ -70,15 +70,19 @@ def _difference(kernels: Steps, device: torch.device, dtype: torch.dtype) -> str
     def numbers(count: int, *shape: int) -> Tensor:
         return (torch.arange(torch.Size(shape).numel(), device=device) * 37 % count).view(shape)
 
-    frames, ids = [numbers(256, 9, 15, 3).byte(), numbers(256, 6, 7, 4).byte()], numbers(5, 9, 15).byte()
-    channels: list[plain.Channels] = [(2, 1, 0), (0, 1, 2)]
+    frames = [*numbers(256, 2, 9, 15, 3).byte(), numbers(256, 6, 7, 4).byte()]  # two that go together, and another
+    ids = numbers(5, 9, 15).byte()
+    channels: list[plain.Channels] = [(2, 1, 0), (2, 1, 0), (0, 1, 2)]
     images = (frames, channels, (8, 11), (0.4, 0.5, 0.6), (0.2, 0.25, 0.3), dtype)
-    logits = (numbers(7, 2, 5, 3, 4).to(dtype), 4, (12, 16), [(12, 16), (24, 8)])
+    logits = (numbers(7, 2, 5, 3, 4).to(dtype), 4, (12, 16))
+    sizes = ([(12, 16)] * 2, [(24, 8)] * 2)
     colors, kept_ids = numbers(251, 256, 3).byte(), torch.where(numbers(3, 256) > 0, numbers(256, 256), 255).byte()
     drawn = (ids, colors, kept_ids, frames[0], channels[0], 0.25)
     same = {
         "prepare": torch.allclose(kernels.prepare(*images), PLAIN.prepare(*images), rtol=1e-2, atol=1e-2),
-        "label_maps": all(map(torch.equal, kernels.label_maps(*logits), PLAIN.label_maps(*logits))),
+        "label_maps": all(
+            all(map(torch.equal, kernels.label_maps(*logits, each), PLAIN.label_maps(*logits, each))) for each in sizes
+        ),
         "paint": torch.equal(kernels.paint(ids, colors), PLAIN.paint(ids, colors)),
         "overlay": torch.equal(kernels.overlay(*drawn), PLAIN.overlay(*drawn)),
     }

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from dfanet_ros.kernels import separable
 from dfanet_ros.kernels.compiling import interpreted, launching
-from dfanet_ros.kernels.separable import LEAST, Weights, separable_sums
+from dfanet_ros.kernels.overlapping import wait_for_the_one_before
+from dfanet_ros.kernels.separable import LEAST, Weights, separable_sums, weights_part
 
 
 class Tiling(NamedTuple):
@@ -27,11 +28,13 @@ class Tiling(NamedTuple):
         rows: of the output in a program.
         columns: likewise.
         parts: what of that is computed at once.
+        apart: whether each part of the outputs has a program of its own, which computes again what comes before it.
     """
 
     rows: int
     columns: int
     parts: separable.Tiling
+    apart: bool = False
 
     def fitted(self, inputs: int, outputs: int) -> Tiling:
         """What it is for so many channels: parts are no larger than they have to be."""
@@ -39,15 +42,16 @@ class Tiling(NamedTuple):
 
 
 # From small maps to large ones. The first convolution has two more pixels on each side, and these fill what is computed
-# at once: 8 x 8, 8 x 16, 16 x 16 and 16 x 32. Half as many warps issue up to three tenths fewer instructions in all,
-# but there are fewer to go on while one waits.
+# at once: 8 x 8 and 16 x 16. On the smallest maps most of the GPU has nothing to do, and there it is best that nothing
+# waits for another part. Half as many warps issue up to three tenths fewer instructions in all, but there are fewer to
+# go on while one waits.
 TILINGS = (
+    Tiling(4, 4, separable.Tiling(64, 128, 64, 8, ahead=True), apart=True),
+    Tiling(4, 4, separable.Tiling(64, 128, 128, 8, ahead=True)),
+    Tiling(4, 4, separable.Tiling(64, 64, 64, 4, ahead=True), apart=True),
     Tiling(4, 4, separable.Tiling(64, 128, 128, 8)),
     Tiling(4, 4, separable.Tiling(64, 64, 128, 4)),
-    Tiling(4, 12, separable.Tiling(128, 64, 128, 16)),
-    Tiling(4, 12, separable.Tiling(128, 64, 128, 8)),
     Tiling(12, 12, separable.Tiling(128, 32, 64, 8)),
-    Tiling(12, 28, separable.Tiling(256, 32, 64, 16)),
 )
 
 
@@ -77,7 +81,7 @@ def weights_of(convolutions: Sequence[Weights], projection: Tensor | None) -> Bl
     )
 
 
-def block(x: Tensor, weights: BlockWeights, stride: int, tiling: Tiling) -> Tensor:
+def block(x: Tensor, weights: BlockWeights, stride: int, tiling: Tiling, beside: Tensor | None = None) -> Tensor:
     """Three separable convolutions, each with bias and ReLU, the skip added before the last one's; sums are float32.
 
     Args:
@@ -85,24 +89,35 @@ def block(x: Tensor, weights: BlockWeights, stride: int, tiling: Tiling) -> Tens
         weights: of the same type.
         stride: of the first convolution and of the skip, 1 or 2.
         tiling: how the work is cut; the result does not depend on it.
+        beside: the last ones of the inputs, if x has not all of them: (N, more inputs, H, W), as x otherwise. The skip
+            is then projected.
 
     Returns:
         (N, outputs, ceil(H / stride), ceil(W / stride)) of x's type in channels_last.
     """
     x = x.contiguous(memory_format=torch.channels_last)
-    images, inputs, height, width = x.shape
+    images, first, height, width = x.shape
+    second = 0
+    if beside is not None:
+        beside = beside.contiguous(memory_format=torch.channels_last)
+        second = beside.shape[1]
     inner, outputs = weights.last.pointwise.shape
     rows, columns = -(-height // stride), -(-width // stride)
     y = torch.empty(images, rows, columns, outputs, dtype=x.dtype, device=x.device)
-    parts = tiling.parts.fitted(inputs, outputs)
+    parts = tiling.parts.fitted(first, outputs)
+    last_pixels = min(parts.pixels, max(LEAST, triton.next_power_of_2(tiling.rows * tiling.columns)))
+    # So few pixels are projected from all channels at once.
+    skip_parts = parts._replace(inputs=256) if last_pixels == LEAST else parts
     across = triton.cdiv(columns, tiling.columns)
     programs = triton.cdiv(rows, tiling.rows) * across
+    apart = triton.cdiv(outputs, parts.outputs) if tiling.apart else 1
     # A program's own, between its convolutions.
     pixels = (tiling.rows + 4) * (tiling.columns + 4) + (tiling.rows + 2) * (tiling.columns + 2)
-    between = torch.empty(images * programs, pixels * inner, dtype=x.dtype, device=x.device)
+    between = torch.empty(images * programs * apart, pixels * inner, dtype=x.dtype, device=x.device)
     with torch.cuda.device_of(x):
-        launching(_block_kernel, (programs, images))(
+        launching(_block_kernel, (programs, apart, images))(
             x,
+            x if beside is None else beside,
             *weights.first,
             *weights.second,
             *weights.last,
@@ -114,7 +129,8 @@ def block(x: Tensor, weights: BlockWeights, stride: int, tiling: Tiling) -> Tens
             rows,
             columns,
             across,
-            INPUTS=inputs,
+            FIRST=first,
+            SECOND=second,
             INNER=inner,
             OUTPUTS=outputs,
             STRIDE=stride,
@@ -122,12 +138,15 @@ def block(x: Tensor, weights: BlockWeights, stride: int, tiling: Tiling) -> Tens
             ROWS=tiling.rows,
             COLUMNS=tiling.columns,
             PIXELS=parts.pixels,
-            LAST_PIXELS=min(parts.pixels, max(LEAST, triton.next_power_of_2(tiling.rows * tiling.columns))),
-            PART_IN=parts.inputs,
+            LAST_PIXELS=last_pixels,
+            PART_FIRST=parts.inputs,
+            PART_SECOND=tiling.parts.fitted(second, outputs).inputs,
+            SKIP_FIRST=skip_parts.fitted(first, outputs).inputs,
+            SKIP_SECOND=skip_parts.fitted(second, outputs).inputs,
             PART_OUT=parts.outputs,
+            APART=apart,
             INTERPRETED=interpreted(),
-            num_warps=parts.warps,
-            num_stages=1,  # see `separable`
+            **parts.options(),
         )
     return y.permute(0, 3, 1, 2)
 
@@ -136,6 +155,7 @@ def block(x: Tensor, weights: BlockWeights, stride: int, tiling: Tiling) -> Tens
 @triton.jit(do_not_specialize=["height", "width", "rows", "columns", "across"])  # type: ignore[untyped-decorator]
 def _block_kernel(  # type: ignore[no-untyped-def]
     x,
+    beside,
     depthwise_1,
     pointwise_1,
     bias_1,
@@ -153,7 +173,8 @@ def _block_kernel(  # type: ignore[no-untyped-def]
     rows,
     columns,
     across,  # programs beside each other
-    INPUTS: tl.constexpr,
+    FIRST: tl.constexpr,
+    SECOND: tl.constexpr,  # 0: there is nothing beside x
     INNER: tl.constexpr,
     OUTPUTS: tl.constexpr,
     STRIDE: tl.constexpr,
@@ -162,31 +183,46 @@ def _block_kernel(  # type: ignore[no-untyped-def]
     COLUMNS: tl.constexpr,
     PIXELS: tl.constexpr,
     LAST_PIXELS: tl.constexpr,  # of the last convolution, which has the fewest
-    PART_IN: tl.constexpr,
+    PART_FIRST: tl.constexpr,
+    PART_SECOND: tl.constexpr,
+    SKIP_FIRST: tl.constexpr,  # channels that a projection reads at once
+    SKIP_SECOND: tl.constexpr,
     PART_OUT: tl.constexpr,
+    APART: tl.constexpr,  # programs that share the outputs
     INTERPRETED: tl.constexpr,
+    WAITS: tl.constexpr,
 ):
     top = (tl.program_id(0) // across) * ROWS
     left = (tl.program_id(0) % across) * COLUMNS
-    image = tl.program_id(1).to(tl.int64)
-    x += image * height * width * INPUTS
+    image = tl.program_id(2).to(tl.int64)
+    x += image * height * width * FIRST
+    beside += image * height * width * SECOND
     y += image * rows * columns * OUTPUTS
     HIGH: tl.constexpr = ROWS + 4  # pixels of the first convolution's result that the second needs, which is
     WIDE: tl.constexpr = COLUMNS + 4
     LESS_HIGH: tl.constexpr = ROWS + 2  # those of the second's that the last needs
     LESS_WIDE: tl.constexpr = COLUMNS + 2
-    program = image * tl.num_programs(0) + tl.program_id(0)
+    program = (image * APART + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
     first = between + program * ((HIGH * WIDE + LESS_HIGH * LESS_WIDE) * INNER)
     second = first + HIGH * WIDE * INNER
     inner = tl.arange(0, INNER)
+    wait_for_the_one_before(WAITS)
+    # If there is one part, its skip is on its way while the rest is computed.
+    ONE_PART: tl.constexpr = ROWS * COLUMNS <= LAST_PIXELS and OUTPUTS <= APART * PART_OUT
+    if ONE_PART:
+        skip = _skip(
+            *(x, beside, projection, tl.arange(0, LAST_PIXELS), tl.program_id(1) * PART_OUT + tl.arange(0, PART_OUT)),
+            *(top, left, width, rows, columns, FIRST, SECOND, OUTPUTS, STRIDE, PROJECTED, ROWS, COLUMNS),
+            *(LAST_PIXELS, SKIP_FIRST, SKIP_SECOND, PART_OUT),
+        )
     for start in range(0, HIGH * WIDE, PIXELS):
         pixel = start + tl.arange(0, PIXELS)
         row = top - 2 + pixel // WIDE
         column = left - 2 + pixel % WIDE
         inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
         total = separable_sums(
-            *(x, depthwise_1, pointwise_1, bias_1, row, column, inside, inner, height, width),
-            *(INPUTS, INNER, STRIDE, PIXELS, PART_IN, INNER, INTERPRETED),
+            *(x, beside, depthwise_1, pointwise_1, bias_1, row, column, inside, inner, height, width),
+            *(FIRST, SECOND, INNER, STRIDE, PIXELS, PART_FIRST, PART_SECOND, INNER, INTERPRETED),
         )
         _keep(total, first, pixel, HIGH * WIDE, inside, inner, INNER)
     tl.debug_barrier()  # the program's warps have all stored their parts
@@ -196,8 +232,8 @@ def _block_kernel(  # type: ignore[no-untyped-def]
         column = pixel % LESS_WIDE
         wanted = pixel < LESS_HIGH * LESS_WIDE
         total = separable_sums(
-            *(first, depthwise_2, pointwise_2, bias_2, row + 1, column + 1, wanted, inner, HIGH, WIDE),
-            *(INNER, INNER, 1, PIXELS, INNER, INNER, INTERPRETED),
+            *(first, first, depthwise_2, pointwise_2, bias_2, row + 1, column + 1, wanted, inner, HIGH, WIDE),
+            *(INNER, 0, INNER, 1, PIXELS, INNER, INNER, INNER, INTERPRETED),
         )
         row += top - 1
         column += left - 1
@@ -210,33 +246,84 @@ def _block_kernel(  # type: ignore[no-untyped-def]
         column = pixel % COLUMNS
         inside = (pixel < ROWS * COLUMNS) & (top + row < rows) & (left + column < columns)
         place = (top + row) * columns + left + column
-        # What the skip reads.
-        seen = ((top + row) * STRIDE * width + (left + column) * STRIDE) * INPUTS
-        for part in range(0, OUTPUTS, PART_OUT):
-            out = part + tl.arange(0, PART_OUT)
+        for part in range(0, OUTPUTS, APART * PART_OUT):
+            out = part + tl.program_id(1) * PART_OUT + tl.arange(0, PART_OUT)
+            if not ONE_PART:
+                skip = _skip(
+                    *(x, beside, projection, pixel, out, top, left, width, rows, columns),
+                    *(FIRST, SECOND, OUTPUTS, STRIDE, PROJECTED, ROWS, COLUMNS),
+                    *(LAST_PIXELS, SKIP_FIRST, SKIP_SECOND, PART_OUT),
+                )
             total = separable_sums(
-                *(second, depthwise_3, pointwise_3, bias_3, row + 1, column + 1, inside, out, LESS_HIGH, LESS_WIDE),
-                *(INNER, OUTPUTS, 1, LAST_PIXELS, INNER, PART_OUT, INTERPRETED),
+                *(second, second, depthwise_3, pointwise_3, bias_3),
+                *(row + 1, column + 1, inside, out, LESS_HIGH, LESS_WIDE),
+                *(INNER, 0, OUTPUTS, 1, LAST_PIXELS, INNER, INNER, PART_OUT, INTERPRETED),
             )
-            wanted = out < OUTPUTS
-            mask = inside[:, None] & wanted[None, :]
-            if PROJECTED:
-                for begin in range(0, INPUTS, PART_IN):
-                    channel = begin + tl.arange(0, PART_IN)
-                    there = channel < INPUTS
-                    values = tl.load(
-                        x + seen[:, None] + channel[None, :], mask=inside[:, None] & there[None, :], other=0.0
-                    )
-                    mix = tl.load(
-                        projection + channel[:, None] * OUTPUTS + out[None, :],
-                        mask=there[:, None] & wanted[None, :],
-                        other=0.0,
-                    )
-                    total = tl.dot(values, mix, total)
-            else:
-                total += tl.load(x + seen[:, None] + out[None, :], mask=mask, other=0.0).to(tl.float32)
-            total = tl.maximum(total, 0.0)
+            total = tl.maximum(total + skip.to(tl.float32), 0.0)
+            mask = inside[:, None] & (out < OUTPUTS)[None, :]
             tl.store(y + place[:, None] * OUTPUTS + out[None, :], total.to(y.dtype.element_ty), mask=mask)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _skip(  # type: ignore[no-untyped-def]
+    x,
+    beside,
+    projection,
+    pixel,
+    out,
+    top,
+    left,
+    width,
+    rows,
+    columns,
+    FIRST: tl.constexpr,
+    SECOND: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    STRIDE: tl.constexpr,
+    PROJECTED: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    PIXELS: tl.constexpr,
+    PART_FIRST: tl.constexpr,
+    PART_SECOND: tl.constexpr,
+    PART_OUT: tl.constexpr,
+):
+    """What is added to the last convolution, (PIXELS, PART_OUT), projected in float32."""
+    row = top + pixel // COLUMNS
+    column = left + pixel % COLUMNS
+    inside = (pixel < ROWS * COLUMNS) & (row < rows) & (column < columns)
+    seen = row * STRIDE * width + column * STRIDE
+    if PROJECTED:
+        skip = tl.zeros((PIXELS, PART_OUT), tl.float32)
+        if SECOND > 0 and FIRST <= PART_FIRST and SECOND <= PART_SECOND:
+            # Neither waits for the other's product.
+            channel = tl.arange(0, PART_FIRST)
+            values = _pixels(x, seen, inside, channel, FIRST)
+            mix = weights_part(projection, channel, out, FIRST, OUTPUTS)
+            channel_beside = tl.arange(0, PART_SECOND)
+            values_beside = _pixels(beside, seen, inside, channel_beside, SECOND)
+            mix_beside = weights_part(projection + FIRST * OUTPUTS, channel_beside, out, SECOND, OUTPUTS)
+            skip = tl.dot(values, mix, skip)
+            skip = tl.dot(values_beside, mix_beside, skip)
+        else:
+            for start in range(0, FIRST, PART_FIRST):
+                channel = start + tl.arange(0, PART_FIRST)
+                mix = weights_part(projection, channel, out, FIRST, OUTPUTS)
+                skip = tl.dot(_pixels(x, seen, inside, channel, FIRST), mix, skip)
+            for start in range(0, SECOND, PART_SECOND):
+                channel = start + tl.arange(0, PART_SECOND)
+                mix = weights_part(projection + FIRST * OUTPUTS, channel, out, SECOND, OUTPUTS)
+                skip = tl.dot(_pixels(beside, seen, inside, channel, SECOND), mix, skip)
+    else:
+        skip = _pixels(x, seen, inside, out, FIRST)
+    return skip
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _pixels(x, place, inside, channel, CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Some channels of some pixels; zeros for what there is not."""
+    mask = inside[:, None] & (channel < CHANNELS)[None, :]
+    return tl.load(x + (place * CHANNELS)[:, None] + channel[None, :], mask=mask, other=0.0)
 
 
 @triton.jit  # type: ignore[untyped-decorator]

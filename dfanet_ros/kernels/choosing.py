@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
 from math import inf
+from typing import Any
 
 import torch
 import triton
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from dfanet_ros.engines.cache import cached
 from dfanet_ros.engines.cuda_graph import Graph
-from dfanet_ros.kernels import block, reason, refining, separable
+from dfanet_ros.kernels import block, reason, refining, rows, separable
 from dfanet_ros.kernels.compiling import compile_together
 from dfanet_ros.kernels.fused import Fused, FusedBlock, FusedRefining, FusedSeparable, Shape
 from dfanet_ros.network.base import Network
@@ -118,7 +119,9 @@ def _measured(what: str, examples: Sequence[tuple[Fused, Shape]], images: Tensor
         _NotForGood: has these numbers, if something went wrong that may not do so the next time.
     """
     compile_together(
-        partial(_run, part, tiling, shape, images) for part, shape in examples for tiling in part.tilings_tried
+        partial(_run, part, tiling, shape, images)
+        for part, shape in examples
+        for tiling in tilings_for(part, shape).values()
     )
     problems = _Problems()
     numbers: list[int | None] = []
@@ -134,6 +137,16 @@ def _measured(what: str, examples: Sequence[tuple[Fused, Shape]], images: Tensor
     if problems.may_pass:
         raise _NotForGood(numbers)
     return numbers
+
+
+def tilings_for(part: Fused, shape: Shape) -> dict[int, Any]:
+    """What is tried for this shape, by number, fitted to its channels: tilings that are for so many, and none twice."""
+    tilings: dict[int, Any] = {}
+    for number, tiling in enumerate(part.tilings_tried):
+        fitted = tiling.fitted(shape.inputs, shape.outputs)
+        if fitted is not None and fitted not in tilings.values():
+            tilings[number] = fitted
+    return tilings
 
 
 def _run(part: Fused, tiling: object, shape: Shape, images: Tensor) -> None:
@@ -153,10 +166,7 @@ def _fastest(part: Fused, shape: Shape, images: Tensor, capture: Capture, proble
 
     # What half precision takes: in a layer whose terms cancel, PyTorch is further off, too.
     most = max(10 * torch.finfo(images.dtype).eps * exact.abs().max().item(), 2 * distance(part.plain(*inputs)))
-    fitted = [tiling.fitted(shape.inputs, shape.outputs) for tiling in part.tilings_tried]
-    for number, tiling in enumerate(fitted):
-        if tiling in fitted[:number]:
-            continue
+    for number, tiling in tilings_for(part, shape).items():
         by_kernel = partial(part.by_kernel, tiling)
         try:
             wrong = distance(by_kernel(*inputs))
@@ -212,5 +222,5 @@ def _name(device: torch.device) -> str:
 
 def _source() -> str:
     """Changes with the kernels and with how they are measured."""
-    files = (separable, block, refining, inspect.getmodule(_source))
+    files = (separable, rows, block, refining, inspect.getmodule(_source))
     return sha256("".join(inspect.getsource(module) for module in files if module).encode()).hexdigest()

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfanet_ros.kernels import block, reason, refining, separable
+from dfanet_ros.kernels import block, decoder, reason, refining, rows, separable, stem
 from dfanet_ros.kernels.attention import weighed
+from dfanet_ros.kernels.decoder import decoded
 from dfanet_ros.kernels.enlarging import enlarged_beside, enlarged_sum
-from dfanet_ros.network.dfanet import DFANet
+from dfanet_ros.kernels.stem import convolved
+from dfanet_ros.network.dfanet import Decoder, DFANet
 from dfanet_ros.network.folded import EverySecond, FoldedBlock
-from dfanet_ros.network.inference import FoldedAttention, SmallDecoder, upsampled_sum, weighed_channels
+from dfanet_ros.network.inference import (
+    FoldedAttention,
+    SmallDecoder,
+    inference_form,
+    upsampled_sum,
+    weighed_channels,
+)
 from dfanet_ros.network.layers import Separable
-from dfanet_ros.network.xception import Backbone, Enlarge
+from dfanet_ros.network.xception import CHANNELS, Backbone, Enlarge, Features, Stem
 
 LOG = logging.getLogger(__name__)
 
@@ -32,6 +42,7 @@ class Shape(NamedTuple):
     stride: int
     relu: bool
     added: bool
+    beside: int = 0  # how many of the inputs are in a second map
 
 
 class Fused(nn.Module):
@@ -54,26 +65,30 @@ class Fused(nn.Module):
         self.plain = plain
         self.tilings: dict[Shape, Any] = {}
 
-    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
-        """See `Separable` and `FoldedBlock`, to which nothing is added."""
-        inputs = [x] if added is None else [x, added]
+    def forward(self, x: Tensor, more: Tensor | None = None) -> Tensor:
+        """See `Separable`, to which `more` is added, and `FoldedBlock`, where it is beside x."""
+        inputs = [x] if more is None else [x, more]
         tiling = self.tilings.get(self.shape(*inputs))
         y: Tensor = self.plain(*inputs) if tiling is None else self.by_kernel(tiling, *inputs)
         return y
 
-    def by_kernel(self, tiling: Any, x: Tensor, added: Tensor | None = None) -> Tensor:
+    def by_kernel(self, tiling: Any, x: Tensor, more: Tensor | None = None) -> Tensor:
         """The same by the kernel."""
         raise NotImplementedError
 
-    def shape(self, x: Tensor, added: Tensor | None = None) -> Shape:
+    def shape(self, x: Tensor, more: Tensor | None = None) -> Shape:
         """What it is asked for with these inputs."""
         raise NotImplementedError
 
     def random_inputs(self, shape: Shape, images: Tensor) -> list[Tensor]:
         """Inputs of this shape, in channels_last; of the images' type and on their device."""
         rows, columns = -(-shape.height // shape.stride), -(-shape.width // shape.stride)
-        x = random_map(images, shape.inputs, shape.height, shape.width)
-        return [x, random_map(images, shape.outputs, rows, columns)] if shape.added else [x]
+        inputs = [random_map(images, shape.inputs - shape.beside, shape.height, shape.width)]
+        if shape.beside:
+            inputs.append(random_map(images, shape.beside, shape.height, shape.width))
+        if shape.added:
+            inputs.append(random_map(images, shape.outputs, rows, columns))
+        return inputs
 
 
 def random_map(images: Tensor, channels: int, height: int, width: int) -> Tensor:
@@ -83,9 +98,9 @@ def random_map(images: Tensor, channels: int, height: int, width: int) -> Tensor
 
 
 class FusedSeparable(Fused):
-    """A separable convolution."""
+    """A separable convolution, for which there are two kernels; a tiling is for one of them."""
 
-    what, tilings_tried = "separable convolutions", separable.TILINGS
+    what, tilings_tried = "separable convolutions", (*separable.TILINGS, *rows.TILINGS)
     plain: Separable
 
     def __init__(self, plain: Separable) -> None:
@@ -93,9 +108,12 @@ class FusedSeparable(Fused):
         assert plain.pointwise.bias is not None
         self.weights = separable.weights_of(plain.depthwise.weight, plain.pointwise.weight, plain.pointwise.bias)
 
-    def by_kernel(self, tiling: separable.Tiling, x: Tensor, added: Tensor | None = None) -> Tensor:
+    def by_kernel(self, tiling: separable.Tiling | rows.Tiling, x: Tensor, added: Tensor | None = None) -> Tensor:
         """See `Fused`."""
-        return separable.separable(x, self.weights, self.plain.depthwise.stride[0], self.plain.relu, added, tiling)
+        stride, relu = self.plain.depthwise.stride[0], self.plain.relu
+        if isinstance(tiling, rows.Tiling):
+            return rows.separable_by_rows(x, self.weights, stride, relu, added, tiling)
+        return separable.separable(x, self.weights, stride, relu, added, tiling)
 
     def shape(self, x: Tensor, added: Tensor | None = None) -> Shape:
         """See `Fused`."""
@@ -105,32 +123,88 @@ class FusedSeparable(Fused):
         return Shape(images, inputs, height, width, outputs, stride, self.plain.relu, added is not None)
 
 
+class OfBoth(nn.Module):
+    """A separable convolution of two maps beside each other."""
+
+    def __init__(self, convolution: Separable) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, x: Tensor, beside: Tensor) -> Tensor:
+        y: Tensor = self.convolution(torch.cat([x, beside], 1))
+        return y
+
+
+class FusedOfBoth(FusedSeparable):
+    """A separable convolution of two maps beside each other, which it reads where they are."""
+
+    tilings_tried = separable.TILINGS
+    plain: OfBoth  # type: ignore[assignment]  # `more` is another thing here
+
+    def __init__(self, plain: Separable) -> None:
+        super().__init__(plain)
+        self.plain = OfBoth(plain)
+        self.stride, self.relu = plain.depthwise.stride[0], plain.relu
+
+    def by_kernel(self, tiling: separable.Tiling, x: Tensor, more: Tensor | None = None) -> Tensor:
+        """See `Fused`."""
+        return separable.separable(x, self.weights, self.stride, self.relu, None, tiling, more)
+
+    def shape(self, x: Tensor, more: Tensor | None = None) -> Shape:
+        """See `Fused`."""
+        return _shape_of_both(x, more, len(self.weights.bias), self.stride, self.relu)
+
+
+def _shape_of_both(x: Tensor, beside: Tensor | None, outputs: int, stride: int, relu: bool) -> Shape:
+    images, inputs, height, width = x.shape
+    more = 0 if beside is None else beside.shape[1]
+    return Shape(images, inputs + more, height, width, outputs, stride, relu, added=False, beside=more)
+
+
+class Convolutions(nn.Module):
+    """A block by its convolutions; of two maps beside each other, what only a stage's first one gets, it copies no more
+    than the skip reads.
+    """
+
+    def __init__(self, plain: FoldedBlock) -> None:
+        super().__init__()
+        self.first, self.second, self.last = (FusedSeparable(each) for each in (plain.first, plain.second, plain.last))
+        self.skip = plain.skip
+        if isinstance(plain.skip, EverySecond):
+            self.first_of_both = FusedOfBoth(plain.first)
+            self.skip = _strided(plain.skip.conv)
+
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        if beside is None:
+            first, skip = self.first(x), self.skip(x)
+        else:
+            first = self.first_of_both(x, beside)
+            assert isinstance(self.skip, nn.Conv2d)
+            skip = F.conv2d(torch.cat([each[:, :, ::2, ::2] for each in (x, beside)], 1), self.skip.weight)
+        y: Tensor = self.last(self.second(first), skip)
+        return y
+
+
 class FusedBlock(Fused):
     """A block, whose separable convolutions are fused ones for where its own kernel is slower than theirs."""
 
     what, tilings_tried = "blocks", block.TILINGS
-    plain: FoldedBlock
+    plain: Convolutions
 
     def __init__(self, plain: FoldedBlock) -> None:
-        super().__init__(plain)
-        convolutions = [plain.first, plain.second, plain.last]
-        fused = [FusedSeparable(each) for each in convolutions]
-        plain.first, plain.second, plain.last = fused  # type: ignore[assignment]  # called in the same way
-        projection = None
-        if isinstance(plain.skip, EverySecond):
-            projection = plain.skip.conv.weight
-            plain.skip = _strided(plain.skip.conv)
-        self.stride = convolutions[0].depthwise.stride[0]
-        self.weights = block.weights_of([each.weights for each in fused], projection)
+        super().__init__(Convolutions(plain))
+        parts = self.plain
+        projection = plain.skip.conv.weight if isinstance(plain.skip, EverySecond) else None
+        self.stride = plain.first.depthwise.stride[0]
+        self.weights = block.weights_of([each.weights for each in (parts.first, parts.second, parts.last)], projection)
 
-    def by_kernel(self, tiling: block.Tiling, x: Tensor, added: Tensor | None = None) -> Tensor:
+    def by_kernel(self, tiling: block.Tiling, x: Tensor, more: Tensor | None = None) -> Tensor:
         """See `Fused`."""
-        return block.block(x, self.weights, self.stride, tiling)
+        return block.block(x, self.weights, self.stride, tiling, more)
 
-    def shape(self, x: Tensor, added: Tensor | None = None) -> Shape:
+    def shape(self, x: Tensor, more: Tensor | None = None) -> Shape:
         """See `Fused`."""
-        images, inputs, height, width = x.shape
-        return Shape(images, inputs, height, width, len(self.weights.last.bias), self.stride, relu=True, added=False)
+        return _shape_of_both(x, more, len(self.weights.last.bias), self.stride, relu=True)
 
 
 class EnlargedBlock(nn.Module):
@@ -165,23 +239,23 @@ class FusedRefining(Fused):
             coarse=skip.in_channels - self.fine,
         )
 
-    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, more: Tensor | None = None) -> Tensor:
         """See `EnlargedBlock`; for maps of other sizes, too."""
-        assert added is not None
-        if refining.fits(x, added):
-            return super().forward(x, added)
-        y: Tensor = self.plain(x, added)
+        assert more is not None
+        if refining.fits(x, more):
+            return super().forward(x, more)
+        y: Tensor = self.plain(x, more)
         return y
 
-    def by_kernel(self, tiling: refining.Tiling, x: Tensor, added: Tensor | None = None) -> Tensor:
+    def by_kernel(self, tiling: refining.Tiling, x: Tensor, more: Tensor | None = None) -> Tensor:
         """See `Fused`."""
-        assert added is not None
-        first, skip = refining.refining(x, added, self.weights, self.inner, tiling)
+        assert more is not None
+        first, skip = refining.refining(x, more, self.weights, self.inner, tiling)
         block = self.plain.block.plain
         y: Tensor = block.last(block.second(first), skip)
         return y
 
-    def shape(self, x: Tensor, added: Tensor | None = None) -> Shape:
+    def shape(self, x: Tensor, more: Tensor | None = None) -> Shape:
         """See `Fused`; of the attention output."""
         images, inputs, height, width = x.shape
         return Shape(images, inputs, height, width, self.fine, stride=2, relu=True, added=True)
@@ -215,6 +289,39 @@ class ConvReLU(nn.Module):
         return y
 
 
+class FusedStem(nn.Module):
+    """A convolution from an image with the ReLU after it, in one pass, where `stem.fits`."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        assert conv.bias is not None
+        self.weights = stem.weights_of(conv.weight, conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolved(x, self.weights)
+
+
+class FusedDecoder(nn.Module):
+    """DFANet's decoder in three passes."""
+
+    def __init__(self, plain: SmallDecoder) -> None:
+        super().__init__()
+        high, low = ([_conv_of(each) for each in level] for level in (plain.high, plain.low))
+        self.weights = decoder.weights_of(high, low, _conv_of(plain.fuse), plain.classifier)
+        self.count, self.classes = len(high), plain.classifier.out_channels
+
+    def forward(self, features: list[Features], size: tuple[int, int]) -> Tensor:
+        assert features[0].enc2.shape[-2:] == size, "the first backbone's map is of the logits' size"
+        high, low = [f.attention for f in features[-self.count :]], [f.enc2 for f in features]
+        return decoded(high, low, self.weights, self.classes)
+
+
+def _conv_of(layers: nn.Module | None) -> nn.Conv2d:
+    """The convolution of one with a ReLU."""
+    assert isinstance(layers, nn.Sequential) and isinstance(layers[0], nn.Conv2d)
+    return layers[0]
+
+
 class FusedEnlarge(nn.Module):
     """Sub-network aggregation in one pass, see `Enlarge`."""
 
@@ -238,7 +345,8 @@ def fuse(network: nn.Module) -> None:
 
     What refining backbones begin with is one part, enlarging and the first block. Projections become convolutions with
     stride 2, which on a GPU spares a copy, and a ReLU after a convolution a part of that; maps are enlarged and added,
-    or put beside others, at once, and attention takes two kernels, if those for that work here.
+    or put beside others, at once, attention takes two kernels, DFANet's decoder three and its first convolution one, if
+    those for that work here.
 
     Args:
         network: on a CUDA device and of float16 or bfloat16.
@@ -260,8 +368,11 @@ def _fuse(network: nn.Module, others: bool) -> None:
             setattr(network, name, FusedEnlarge())
         elif isinstance(child, FoldedAttention) and others:
             setattr(network, name, FusedAttention(child))
+        elif isinstance(child, SmallDecoder) and child.fuse is not None and others:
+            setattr(network, name, FusedDecoder(child))
         elif isinstance(child, nn.Sequential) and [type(layer) for layer in child] == [nn.Conv2d, nn.ReLU]:
-            setattr(network, name, ConvReLU(*child))
+            taken = others and stem.fits(_conv_of(child))
+            setattr(network, name, FusedStem(_conv_of(child)) if taken else ConvReLU(*child))
         else:
             _fuse(child, others)
     if isinstance(network, SmallDecoder) and others:
@@ -282,7 +393,7 @@ def _fuse_refining(network: DFANet) -> None:
 
 
 def _others_work(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the kernels for enlarging and attention compute what PyTorch does; if they do not, the log says so."""
+    """Whether the kernels that are not measured compute what PyTorch does; if they do not, the log says so."""
     shapes = (2, 3, 2, 4), (2, 5, 6, 7), (5, 5), (5,)
     coarse, fine, weight, bias = (
         (torch.arange(math.prod(shape), device=device) % 11).view(shape).to(dtype) for shape in shapes
@@ -296,12 +407,41 @@ def _others_work(device: torch.device, dtype: torch.dtype) -> bool:
             "weighed": (weighed(fine, weight, bias), weighed_channels(fine.float(), weight.float(), bias.float())),
         }
         wrong = [name for name, (y, exact) in same.items() if not torch.allclose(y.float(), exact, rtol=eps, atol=eps)]
+        wrong += [name for name, (y, exact) in _ends(device, dtype).items() if not _near(y, exact)]
         problem = f"the results of {' and '.join(wrong)} are not those of PyTorch" if wrong else ""
     except Exception as error:  # Triton, its compiler, the driver or the GPU: whatever it is, there is another way
         problem = reason(error)
     if problem:
-        LOG.warning(f"maps are enlarged and weighed without kernels of their own: {problem}")
+        LOG.warning(f"maps are enlarged, weighed and decoded without kernels of their own: {problem}")
     return not problem
+
+
+def _ends(device: torch.device, dtype: torch.dtype) -> dict[str, tuple[Tensor, Tensor]]:
+    """What the kernels for both ends of DFANet A give in a small example, and what PyTorch does in float32."""
+    enc2, enc3, enc4 = CHANNELS["xception_a"]
+    size = (8, 24)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        first, last = Stem(), Decoder("xception_a", 11, 3, high_level=True, low_level=True)
+        nn.init.normal_(last.classifier.weight)  # so that what it gives is not all but zero
+        images = torch.randn(2, 3, 16, 48).to(device, dtype)
+        features = []
+        for smaller in (1, 2, 4):
+            sizes = (enc2, 8, 24), (enc3, 4, 12), (enc4, 4, 12), (enc4, 4, 12)
+            maps = [torch.randn(2, count, high // smaller, wide // smaller) for count, high, wide in sizes]
+            features.append(Features(*(values.to(device, dtype) for values in maps)))
+    first, small = inference_form(first).to(device, dtype), SmallDecoder(inference_form(last)).to(device, dtype)
+    in_float32 = [Features(*(values.float() for values in each)) for each in features]
+    with torch.no_grad():
+        return {
+            "convolved": (FusedStem(_conv_of(first))(images), copy.deepcopy(first).float()(images.float())),
+            "decoded": (FusedDecoder(small)(features, size), copy.deepcopy(small).float()(in_float32, size)),
+        }
+
+
+def _near(y: Tensor, exact: Tensor) -> bool:
+    """Whether that is all that rounding takes: what stands between layers is rounded, too."""
+    return (y.float() - exact).abs().max().item() <= 4 * torch.finfo(y.dtype).eps * exact.abs().max().item()
 
 
 def _strided(conv: nn.Conv2d) -> nn.Conv2d:

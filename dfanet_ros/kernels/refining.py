@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dfanet_ros.kernels.compiling import interpreted, launching
 from dfanet_ros.kernels.overlapping import wait_for_the_one_before
-from dfanet_ros.kernels.separable import LEAST, separable_sums
+from dfanet_ros.kernels.separable import LEAST, separable_sums, weights_part
 from dfanet_ros.network.refinement import BEFORE, TAPS
 
 ENLARGED = 4  # times
@@ -246,21 +246,22 @@ def _phase(  # type: ignore[no-untyped-def]
     fine_column = 2 * column + ODD_COLUMN
     beside = tl.arange(0, PADDED_FINE)
     # What a product needs is read before the product ahead of it, so that it is not waited for once more.
-    skip_mix = _mix(fine_skip, beside, out, FINE, OUTPUTS)
+    skip_mix = weights_part(fine_skip, beside, out, FINE, OUTPUTS)
     under = tl.load(
         fine + ((fine_row * 8 * width + 2 * fine_column) * FINE)[:, None] + beside[None, :],
         mask=(beside < FINE)[None, :],
         other=0.0,
     )
     first_total = separable_sums(
-        *(fine, fine_depthwise, fine_pointwise, bias, fine_row, fine_column, inside, inner, 4 * height, 4 * width),
-        *(FINE, PADDED_INNER, 2, PIXELS, PADDED_FINE, PADDED_INNER, INTERPRETED),
+        *(fine, fine, fine_depthwise, fine_pointwise, bias),
+        *(fine_row, fine_column, inside, inner, 4 * height, 4 * width),
+        *(FINE, 0, PADDED_INNER, 2, PIXELS, PADDED_FINE, PADDED_FINE, PADDED_INNER, INTERPRETED),
     )
     skip_total = tl.dot(under, skip_mix)
     for begin in range(0, COARSE, PART):
         channel = begin + tl.arange(0, PART)
-        coarse_mix = _mix(pointwise, channel, inner, COARSE, PADDED_INNER)
-        coarse_skip_mix = _mix(coarse_skip, channel, out, COARSE, OUTPUTS)
+        coarse_mix = weights_part(pointwise, channel, inner, COARSE, PADDED_INNER)
+        coarse_skip_mix = weights_part(coarse_skip, channel, out, COARSE, OUTPUTS)
         sums, sampled = _coarse_sums(
             *(coarse, taps, row, column, height, width, begin, ODD_ROW, ODD_COLUMN, COARSE, PART, INTERPRETED)
         )
@@ -277,13 +278,6 @@ def _phase(  # type: ignore[no-untyped-def]
         skip_total.to(skip.dtype.element_ty),
         mask=inside[:, None] & (out < OUTPUTS)[None, :],
     )
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _mix(weights, channel, out, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Of a 1 x 1, what these channels give for these outputs; zero for those that there are not."""
-    there = (channel < INPUTS)[:, None] & (out < OUTPUTS)[None, :]
-    return tl.load(weights + channel[:, None] * OUTPUTS + out[None, :], mask=there, other=0.0)
 
 
 @triton.jit  # type: ignore[untyped-decorator]

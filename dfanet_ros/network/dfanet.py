@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -138,8 +137,8 @@ class DFANet(Network):
             else:
                 before = outputs[-1]
                 enc2 = backbone.enc2(backbone.aggregate(before.attention, before.enc2))
-                enc3 = backbone.enc3(torch.cat([enc2, before.enc3], 1))
-                enc4 = backbone.enc4(torch.cat([enc3, before.enc4], 1))
+                enc3 = backbone.enc3(enc2, before.enc3)
+                enc4 = backbone.enc4(enc3, before.enc4)
             outputs.append(Features(enc2, enc3, enc4, backbone.attention(enc4)))
         return outputs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from dfanet_ros.network.layers import Separable
@@ -28,7 +29,10 @@ class FoldedBlock(nn.Module):
             self.skip = EverySecond(conv.weight)
             last.pointwise.bias = nn.Parameter(last.pointwise.bias + conv.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        """See `Block`."""
+        if beside is not None:
+            x = torch.cat([x, beside], 1)
         y: Tensor = self.last(self.second(self.first(x)), self.skip(x))
         return y
 

@@ -65,7 +65,10 @@ class Block(nn.Module):
         if stride == 1:
             start_as_identity(self.convs)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        """(N, inputs, H, W), or so many channels in two maps beside each other."""
+        if beside is not None:
+            x = torch.cat([x, beside], 1)
         return self.relu(self.convs(x) + self.skip(x))
 
 
@@ -75,6 +78,14 @@ class Encoder(nn.Sequential):
     def __init__(self, inputs: int, outputs: int, blocks: int) -> None:
         first = Block(inputs, outputs, stride=2)
         super().__init__(first, *(Block(outputs, outputs, stride=1) for _ in range(blocks - 1)))
+
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        """Beside x may be what the same stage of the backbone before gave: sub-stage aggregation (section 3.1)."""
+        first, *rest = self
+        x = first(x) if beside is None else first(x, beside)
+        for block in rest:
+            x = block(x)
+        return x
 
 
 class FCAttention(nn.Module):
