@@ -37,6 +37,7 @@ from dfanet_ros.kernels import (
     nearest,
     plain,
     preprocess,
+    refining,
     rows,
     separable,
     stem,
@@ -371,6 +372,45 @@ def test_blocks_are_those_of_pytorch(
     assert_near(given_values, y.relu())
 
 
+# The beginning of refining backbones
+
+
+@settings(few, max_examples=4)
+@given(
+    images=st.integers(1, 2),
+    channels=st.sampled_from([(192, 48, 12), (128, 32, 8), (70, 9, 5)]),  # DFANet A's, B's, and others
+    size=st.tuples(st.integers(1, 6), st.integers(1, 9)),
+    dtype=st.sampled_from(HALVES),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+    seed=seeds,
+)
+@pytest.mark.parametrize("tiling", refining.TILINGS, ids=str)
+def test_refining_backbones_begin_as_by_pytorch(
+    tiling: refining.Tiling,
+    images: int,
+    channels: tuple[int, int, int],
+    size: tuple[int, int],
+    dtype: torch.dtype,
+    layout: torch.memory_format,
+    seed: int,
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    coarse, fine, inner = channels
+    attention = random_values(random, images, coarse, *size, dtype=dtype).contiguous(memory_format=layout)
+    enc2 = random_values(random, images, fine, *(4 * length for length in size), dtype=dtype)
+    enc2 = enc2.contiguous(memory_format=layout)
+    first = random_separable(random, coarse + fine, inner, dtype)
+    projection = random_values(random, 4 * inner, coarse + fine, 1, 1, dtype=dtype) / (coarse + fine) ** 0.5
+    enlarged = Enlarge()(attention.float(), enc2.float())
+    expected = F.conv2d(enlarged, first[0].float(), None, 2, 1, groups=coarse + fine)
+    expected = F.conv2d(expected, first[1].float(), first[2].float()).relu()
+    weights = refining.weights_of(*first, projection, coarse)
+    given_values = refining.refining(attention, enc2, weights, inner, tiling)
+    assert all(values.is_contiguous(memory_format=torch.channels_last) for values in given_values)
+    assert_near(given_values[0], expected)
+    assert_near(given_values[1], F.conv2d(enlarged, projection.float(), stride=2))
+
+
 # Maps enlarged and added
 
 
@@ -560,8 +600,10 @@ def take_tilings(shapes: dict[fused.Fused, list[fused.Shape]]) -> None:
         part.tilings[shape] = tilings[number % len(tilings)]
 
 
-@pytest.mark.parametrize("kind", [fused.FusedSeparable, fused.FusedBlock])
-def test_a_fused_network_gives_the_same(kind: type[fused.Fused]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "count"), [(fused.FusedSeparable, 2 * 14 * 3), (fused.FusedBlock, 2 * 14), (fused.FusedRefining, 1)]
+)
+def test_a_fused_network_gives_the_same(kind: type[fused.Fused], count: int) -> None:
     """DFANet A with all its widths, each part by another tiling."""
     network = inference_form(lively_network(backbones=2), few_layers=True).to(DEVICE)
     images = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
@@ -572,11 +614,22 @@ def test_a_fused_network_gives_the_same(kind: type[fused.Fused]) -> None:
         ends = {fused.FusedStem, fused.FusedDecoder}
         assert {fused.FusedEnlarge, fused.FusedAttention} | ends <= {type(part) for part in network.modules()}
         shapes = {part: group for part, group in choosing.shapes_of(network, images).items() if isinstance(part, kind)}
-        assert len(shapes) == 2 * 14 * (3 if kind is fused.FusedSeparable else 1)
+        assert len(shapes) == count
         take_tilings(shapes)
         fused_logits = network.coarse_logits(images)
     assert not torch.equal(fused_logits, plain_logits)
     assert (fused_logits - exact).norm() <= 1.2 * (plain_logits - exact).norm(), "no more than half precision takes"
+
+
+def test_refining_backbones_begin_by_smaller_parts_where_maps_have_other_sizes() -> None:
+    network = inference_form(lively_network(backbones=2), few_layers=True).to(DEVICE).half()
+    fused.fuse(network)
+    (part,) = [part for part in network.modules() if isinstance(part, fused.FusedRefining)]
+    random = torch.Generator().manual_seed(1)
+    attention, enc2 = random_values(random, 1, 192, 2, 3), random_values(random, 1, 48, 8, 11)
+    part.tilings[part.shape(attention, enc2)] = refining.TILINGS[0]
+    with torch.inference_mode():
+        assert torch.equal(part(attention, enc2), part.plain(attention, enc2))
 
 
 def test_a_fused_network_sees_the_same_classes() -> None:
@@ -762,6 +815,28 @@ def test_a_block_is_taken_whole_where_that_is_faster_than_its_convolutions(
         f"batch 2: of {count} shapes of {what}, {count} are faster by a kernel of their own than without it"
         for count, what in ((3, "separable convolutions"), (1, "blocks"))
     ]
+
+
+def test_the_beginning_of_a_refining_backbone_is_chosen_too(
+    times: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for kind in (fused.FusedSeparable, fused.FusedOfBoth, fused.FusedBlock):
+        monkeypatch.setattr(kind, "tilings_tried", ())
+    times(*range(1000, 0, -1))  # the last way is the fastest
+    network = inference_form(lively_network(backbones=2), few_layers=True).half().to(DEVICE)
+    images = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
+    with torch.inference_mode():
+        expected = network.coarse_logits(images)
+        fused.fuse(network)
+        choosing.choose(network, images, StandIn(DEVICE).capture)
+        given_values = network.coarse_logits(images)
+    (part,) = [part for part in network.modules() if isinstance(part, fused.FusedRefining)]
+    assert [*part.tilings.values()] == [refining.TILINGS[-1]]
+    assert (given_values - expected).norm() <= 0.01 * expected.norm()
+    *_, said = [record.getMessage() for record in caplog.records]
+    what = "beginnings of refining backbones"
+    assert said == f"batch 1: of 1 shapes of {what}, 1 are faster by a kernel of their own than without it"
 
 
 def test_tilings_are_tried_once_and_for_channels_that_they_are_for() -> None:

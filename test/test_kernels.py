@@ -31,6 +31,7 @@ from dfanet_ros.kernels import (
     fused,
     label_map,
     preprocess,
+    refining,
     rows,
     separable,
     stem,
@@ -197,6 +198,16 @@ def test_blocks_compile_to_tensor_cores(
         assert compiled[-1].metadata.shared <= 163 * 1024, "what a program can have on an Orin"
 
 
+@pytest.mark.parametrize("tiling", refining.TILINGS, ids=str)
+def test_beginnings_of_refining_backbones_compile_to_tensor_cores(tiling: refining.Tiling, compiled: list[Any]) -> None:
+    shapes = (240, 1, 3, 3), (12, 240, 1, 1), (12,), (48, 240, 1, 1)
+    weights = refining.weights_of(*(torch.zeros(shape).half() for shape in shapes), coarse=192)
+    attention, enc2 = torch.zeros(2, 192, 3, 5).half(), torch.zeros(2, 48, 12, 20).half()
+    refining.refining(attention, enc2, weights, 12, tiling)
+    assert "mma" in compiled[-1].asm["ptx"]
+    assert compiled[-1].metadata.shared <= 163 * 1024, "what a program can have on an Orin"
+
+
 @pytest.mark.parametrize("target", [H100, ORIN], ids=["H100", "Orin"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_both_ends_of_the_network_compile_to_tensor_cores(
@@ -286,7 +297,7 @@ def test_whether_kernels_are_interpreted_an_older_triton_knows_too(
     assert interpreted() == newer == (interpret == "1")
 
 
-@pytest.mark.parametrize("kind", [fused.FusedSeparable, fused.FusedBlock])
+@pytest.mark.parametrize("kind", [fused.FusedSeparable, fused.FusedBlock, fused.FusedRefining])
 def test_a_fused_network_is_one_kernel_for_each_part(
     kind: type[fused.Fused], compiled: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,20 +313,25 @@ def test_a_fused_network_is_one_kernel_for_each_part(
         if kind is fused.FusedBlock:
             monkeypatch.setattr(torch, "cat", None)  # maps beside each other are read where they are
         network.coarse_logits(images)
-    name, each = {fused.FusedSeparable: ("_separable_kernel", 3), fused.FusedBlock: ("_block_kernel", 1)}[kind]
+    name, count = {
+        fused.FusedSeparable: ("_separable_kernel", 2 * 14 * 3),
+        fused.FusedBlock: ("_block_kernel", 2 * 14),
+        fused.FusedRefining: ("_refining_kernel", 1),
+    }[kind]
     of_parts = [kernel for kernel in compiled if kernel.name == name]
-    assert len(of_parts) == len(shapes) == 2 * 14 * each
+    assert len(of_parts) == len(shapes) == count
     kinds = {(s.inputs, s.outputs, s.stride, s.relu, s.added) for (s,) in shapes.values()}
     assert len({id(kernel) for kernel in of_parts}) == len(kinds)
-    # The one aggregation, two attentions of one kind and both ends, in the run that notes the shapes, too.
+    # The one aggregation, two attentions of one kind and both ends, in the run that notes the shapes, too; but what
+    # begins a refining backbone with its own kernel takes no aggregation.
     for name, count, kinds_of in (
-        ("_convolve_kernel", 1, 1),
-        ("_project_kernel", 1, 1),
-        ("_join_kernel", 1, 1),
-        ("_classify_kernel", 1, 1),
-        ("_enlarged_beside_kernel", 1, 1),
-        ("_means_kernel", 2, 1),
-        ("_weigh_kernel", 2, 1),
+        ("_convolve_kernel", 2, 1),
+        ("_project_kernel", 2, 1),
+        ("_join_kernel", 2, 1),
+        ("_classify_kernel", 2, 1),
+        ("_enlarged_beside_kernel", 1 if kind is fused.FusedRefining else 2, 1),
+        ("_means_kernel", 4, 1),
+        ("_weigh_kernel", 4, 1),
     ):
         others = [kernel for kernel in compiled if kernel.name == name]
-        assert len(others) == 2 * count and len({id(kernel) for kernel in others}) == kinds_of
+        assert len(others) == count and len({id(kernel) for kernel in others}) == kinds_of

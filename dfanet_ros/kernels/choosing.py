@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from dfanet_ros.engines.cache import cached
 from dfanet_ros.engines.cuda_graph import Graph
-from dfanet_ros.kernels import block, reason, rows, separable
+from dfanet_ros.kernels import block, reason, refining, rows, separable
 from dfanet_ros.kernels.compiling import compile_together
-from dfanet_ros.kernels.fused import Fused, FusedBlock, FusedSeparable, Shape
+from dfanet_ros.kernels.fused import Fused, FusedBlock, FusedRefining, FusedSeparable, Shape
 from dfanet_ros.network.base import Network
 
 CALLS = 20  # in a graph that is timed: one alone would be lost in the time that a launch takes
@@ -43,7 +43,7 @@ def choose(network: Network, images: Tensor, capture: Capture) -> None:
         capture: makes the graphs that are timed.
     """
     shapes = shapes_of(network, images)
-    for kind in (FusedSeparable, FusedBlock):  # in this order: blocks are compared with what their convolutions take
+    for kind in (FusedSeparable, FusedBlock, FusedRefining):  # in this order: each is compared with its parts' choice
         _choose({part: group for part, group in shapes.items() if isinstance(part, kind)}, images, capture)
 
 
@@ -222,5 +222,5 @@ def _name(device: torch.device) -> str:
 
 def _source() -> str:
     """Changes with the kernels and with how they are measured."""
-    files = (separable, rows, block, inspect.getmodule(_source))
+    files = (separable, rows, block, refining, inspect.getmodule(_source))
     return sha256("".join(inspect.getsource(module) for module in files if module).encode()).hexdigest()

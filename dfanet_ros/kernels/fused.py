@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfanet_ros.kernels import block, decoder, reason, rows, separable, stem
+from dfanet_ros.kernels import block, decoder, reason, refining, rows, separable, stem
 from dfanet_ros.kernels.attention import weighed
 from dfanet_ros.kernels.decoder import decoded
 from dfanet_ros.kernels.enlarging import enlarged_beside, enlarged_sum
 from dfanet_ros.kernels.stem import convolved
-from dfanet_ros.network.dfanet import Decoder
+from dfanet_ros.network.dfanet import Decoder, DFANet
 from dfanet_ros.network.folded import EverySecond, FoldedBlock
 from dfanet_ros.network.inference import (
     FoldedAttention,
@@ -26,7 +26,7 @@ from dfanet_ros.network.inference import (
     weighed_channels,
 )
 from dfanet_ros.network.layers import Separable
-from dfanet_ros.network.xception import CHANNELS, Enlarge, Features, Stem
+from dfanet_ros.network.xception import CHANNELS, Backbone, Enlarge, Features, Stem
 
 LOG = logging.getLogger(__name__)
 
@@ -207,6 +207,66 @@ class FusedBlock(Fused):
         return _shape_of_both(x, more, len(self.weights.last.bias), self.stride, relu=True)
 
 
+class EnlargedBlock(nn.Module):
+    """Sub-network aggregation and the block after it, as one part."""
+
+    def __init__(self, aggregate: nn.Module, block: FusedBlock) -> None:
+        super().__init__()
+        self.aggregate, self.block = aggregate, block
+
+    def forward(self, attention: Tensor, enc2: Tensor) -> Tensor:
+        """(N, C4, h, w) and (N, C2, 4 h, 4 w) to (N, C2, 2 h, 2 w)."""
+        y: Tensor = self.block(self.aggregate(attention, enc2))
+        return y
+
+
+class FusedRefining(Fused):
+    """How a refining backbone begins, with no enlarged map; `x` is the attention output, and enc2 stands beside it.
+
+    Its `plain` is what it takes the place of: the fused parts, each in the way that was chosen for it.
+    """
+
+    what, tilings_tried = "beginnings of refining backbones", refining.TILINGS
+    plain: EnlargedBlock
+
+    def __init__(self, aggregate: nn.Module, block: FusedBlock) -> None:
+        super().__init__(EnlargedBlock(aggregate, block))
+        first, skip = block.plain.first.plain, block.plain.skip
+        assert isinstance(first, Separable) and first.pointwise.bias is not None and isinstance(skip, nn.Conv2d)
+        self.inner, self.fine = first.pointwise.out_channels, skip.out_channels  # all backbones' enc2 are as wide
+        self.weights = refining.weights_of(
+            *(first.depthwise.weight, first.pointwise.weight, first.pointwise.bias, skip.weight),
+            coarse=skip.in_channels - self.fine,
+        )
+
+    def forward(self, x: Tensor, more: Tensor | None = None) -> Tensor:
+        """See `EnlargedBlock`; for maps of other sizes, too."""
+        assert more is not None
+        if refining.fits(x, more):
+            return super().forward(x, more)
+        y: Tensor = self.plain(x, more)
+        return y
+
+    def by_kernel(self, tiling: refining.Tiling, x: Tensor, more: Tensor | None = None) -> Tensor:
+        """See `Fused`."""
+        assert more is not None
+        first, skip = refining.refining(x, more, self.weights, self.inner, tiling)
+        block = self.plain.block.plain
+        y: Tensor = block.last(block.second(first), skip)
+        return y
+
+    def shape(self, x: Tensor, more: Tensor | None = None) -> Shape:
+        """See `Fused`; of the attention output."""
+        images, inputs, height, width = x.shape
+        return Shape(images, inputs, height, width, self.fine, stride=2, relu=True, added=True)
+
+    def random_inputs(self, shape: Shape, images: Tensor) -> list[Tensor]:
+        """See `Fused`."""
+        times = refining.ENLARGED
+        enc2 = random_map(images, self.fine, times * shape.height, times * shape.width)
+        return [random_map(images, shape.inputs, shape.height, shape.width), enc2]
+
+
 class ConvReLU(nn.Module):
     """A convolution with bias and the ReLU after it, by cuDNN in one kernel instead of three, if it can."""
 
@@ -283,9 +343,10 @@ class FusedAttention(nn.Module):
 def fuse(network: nn.Module) -> None:
     """Replace the blocks and separable convolutions of a network in the form for inference; it computes the same.
 
-    Its projections become convolutions with stride 2, which on a GPU spares a copy, and a ReLU after a convolution a
-    part of that; maps are enlarged and added, or put beside others, at once, attention takes two kernels, DFANet's
-    decoder three and its first convolution one, if those for that work here.
+    What refining backbones begin with is one part, enlarging and the first block. Projections become convolutions with
+    stride 2, which on a GPU spares a copy, and a ReLU after a convolution a part of that; maps are enlarged and added,
+    or put beside others, at once, attention takes two kernels, DFANet's decoder three and its first convolution one, if
+    those for that work here.
 
     Args:
         network: on a CUDA device and of float16 or bfloat16.
@@ -316,6 +377,19 @@ def _fuse(network: nn.Module, others: bool) -> None:
             _fuse(child, others)
     if isinstance(network, SmallDecoder) and others:
         network.high_sum = network.low_sum = enlarged_sum
+    elif isinstance(network, DFANet):
+        _fuse_refining(network)
+
+
+def _fuse_refining(network: DFANet) -> None:
+    """Join what the refining backbones of a fused network begin with, where maps are enlarged there."""
+    for backbone in [*network.backbones][1:]:
+        assert isinstance(backbone, Backbone)
+        first, *rest = backbone.enc2
+        if isinstance(backbone.aggregate, (Enlarge, FusedEnlarge)) and isinstance(first, FusedBlock):
+            # They are called as what they replace.
+            backbone.aggregate = FusedRefining(backbone.aggregate, first)  # type: ignore[assignment]
+            backbone.enc2 = nn.Sequential(*rest)  # type: ignore[assignment]
 
 
 def _others_work(device: torch.device, dtype: torch.dtype) -> bool:

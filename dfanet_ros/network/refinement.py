@@ -19,13 +19,13 @@ from dfanet_ros.network.layers import Separable
 # By output pixel (even, odd) and tap of the depthwise kernel (-1, 0, 1): the weights of the small map's pixels
 # (-1, 0, 1) in the enlarged pixel under the tap. Of four enlarged pixels, the even output's taps see the last one
 # before, the first and the second, the odd output's the second, the third and the fourth.
-_TAPS = torch.tensor(
+TAPS = torch.tensor(
     [
         [[0.625, 0.375, 0], [0.375, 0.625, 0], [0.125, 0.875, 0]],
         [[0.125, 0.875, 0], [0, 0.875, 0.125], [0, 0.625, 0.375]],
     ]
 )
-_BEFORE, _UNDER = 0, 1  # taps
+BEFORE, UNDER = 0, 1  # taps
 
 
 class RefiningBlock(nn.Module):
@@ -49,7 +49,7 @@ class RefiningBlock(nn.Module):
         self.second, self.last = block.second, block.last
         self.skip = _pointwise(skip.weight[:, :coarse])
         self.skip_fine = EverySecond(skip.weight[:, coarse:])
-        sampled = _TAPS[:, _UNDER]  # the enlarged pixels that a stride of 2 meets
+        sampled = TAPS[:, UNDER]  # the enlarged pixels that a stride of 2 meets
         kernels = torch.einsum("yi,xj->yxij", sampled, sampled).reshape(4, 1, 3, 3)
         self.register_buffer("sample", kernels.repeat_interleave(self.skip.out_channels, 0))
 
@@ -84,13 +84,13 @@ class _SmallSeparable(nn.Module):
         self.mix = _pointwise(pointwise)
         # By output pixel (even or odd row, even or odd column), channel, and the kernel's rows and columns.
         channels = len(depthwise)
-        everywhere = torch.einsum("cts,yti,xsj->yxcij", depthwise, _TAPS, _TAPS)
+        everywhere = torch.einsum("cts,yti,xsj->yxcij", depthwise, TAPS, TAPS)
         self.register_buffer("everywhere", everywhere.reshape(4 * channels, 1, 3, 3))
         above, left = torch.zeros(2, 2, channels, 1, 3), torch.zeros(2, 2, channels, 3, 1)
-        above[0, :, :, 0] = torch.einsum("cs,xsj->xcj", depthwise[:, _BEFORE], _TAPS)
-        left[:, 0, :, :, 0] = torch.einsum("ct,yti->yci", depthwise[:, :, _BEFORE], _TAPS)
+        above[0, :, :, 0] = torch.einsum("cs,xsj->xcj", depthwise[:, BEFORE], TAPS)
+        left[:, 0, :, :, 0] = torch.einsum("ct,yti->yci", depthwise[:, :, BEFORE], TAPS)
         corner = torch.zeros(2, 2, channels, 1, 1)
-        corner[0, 0, :, 0, 0] = depthwise[:, _BEFORE, _BEFORE]
+        corner[0, 0, :, 0, 0] = depthwise[:, BEFORE, BEFORE]
         for name, weight in (("above", above), ("left", left), ("corner", corner)):
             mixed = torch.einsum("oc,yxcij->yxocij", pointwise[:, :, 0, 0], weight)
             self.register_buffer(name, mixed.flatten(0, 2))
