@@ -29,9 +29,9 @@ def wait_for_the_one_before(WAITS: tl.constexpr):  # type: ignore[no-untyped-def
 
     All that are launched in this way have to wait: what comes after one takes all that came before it to be done.
     """
-    if WAITS:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
+    if WAITS:  # by hand: Triton 3.3 does not know the names that later ones have for it
+        tl.inline_asm_elementwise("griddepcontrol.wait; // $0", "=r", [], tl.int32, is_pure=False, pack=1)
+        tl.inline_asm_elementwise("griddepcontrol.launch_dependents; // $0", "=r", [], tl.int32, is_pure=False, pack=1)
 
 
 def overlaps() -> bool:
