@@ -37,6 +37,7 @@ from dfanet_ros.kernels import (
     nearest,
     plain,
     preprocess,
+    projection,
     refining,
     rows,
     separable,
@@ -364,12 +365,44 @@ def test_blocks_are_those_of_pytorch(
     )
     y = exact_separable(x, first, stride).relu().half()
     y = exact_separable(exact_separable(y, second, 1).relu().half(), last, 1)
-    projection = random_values(random, outputs, inputs + beside, 1, 1) / inputs**0.5 if stride == 2 else None
-    y += x.float() if projection is None else F.conv2d(x.float(), projection.float(), stride=2)
-    weights = block.weights_of([separable.weights_of(*each) for each in (first, second, last)], projection)
+    skip = random_values(random, outputs, inputs + beside, 1, 1) / inputs**0.5 if stride == 2 else None
+    y += x.float() if skip is None else F.conv2d(x.float(), skip.float(), stride=2)
+    weights = block.weights_of([separable.weights_of(*each) for each in (first, second, last)], skip)
     given_values = block.block(first_map(x, inputs, layout), weights, stride, tiling, second_map(x, inputs, layout))
     assert given_values.is_contiguous(memory_format=torch.channels_last)
     assert_near(given_values, y.relu())
+
+
+@few
+@given(
+    images=st.integers(1, 3),
+    inputs=st.integers(1, 150),
+    outputs=st.integers(1, 70),
+    beside=st.just(0) | st.integers(1, 150),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 20)),
+    dtype=st.sampled_from(HALVES),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+    seed=seeds,
+)
+@pytest.mark.parametrize("tiling", projection.TILINGS, ids=str)
+def test_projections_are_those_of_pytorch(
+    tiling: projection.Tiling,
+    images: int,
+    inputs: int,
+    outputs: int,
+    beside: int,
+    size: tuple[int, int],
+    dtype: torch.dtype,
+    layout: torch.memory_format,
+    seed: int,
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    x = random_values(random, images, inputs + beside, *size, dtype=dtype)
+    weight = random_values(random, outputs, inputs + beside, 1, 1, dtype=dtype) / inputs**0.5
+    maps = first_map(x, inputs, layout), second_map(x, inputs, layout)
+    given_values = projection.projected(maps[0], projection.weights_of(weight), tiling, maps[1])
+    assert given_values.is_contiguous(memory_format=torch.channels_last)
+    assert_near(given_values, F.conv2d(x.float(), weight.float(), stride=2))
 
 
 # The beginning of refining backbones
@@ -601,7 +634,13 @@ def take_tilings(shapes: dict[fused.Fused, list[fused.Shape]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "count"), [(fused.FusedSeparable, 2 * 14 * 3), (fused.FusedBlock, 2 * 14), (fused.FusedRefining, 1)]
+    ("kind", "count"),
+    [
+        (fused.FusedSeparable, 2 * 14 * 3),
+        (fused.FusedProjection, 2 * 3),
+        (fused.FusedBlock, 2 * 14),
+        (fused.FusedRefining, 1),
+    ],
 )
 def test_a_fused_network_gives_the_same(kind: type[fused.Fused], count: int) -> None:
     """DFANet A with all its widths, each part by another tiling."""
@@ -779,16 +818,17 @@ def chosen(kind: type[torch.nn.Module] = TwoLayers) -> tuple[list[object], Tenso
 
 
 def as_many_separable_as_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four tilings each, so that both kinds take the same times."""
+    """Four tilings each, so that all kinds take the same times."""
     for kind in (fused.FusedSeparable, fused.FusedOfBoth):
         monkeypatch.setattr(kind, "tilings_tried", separable.TILINGS[:4])
+    monkeypatch.setattr(fused.FusedProjection, "tilings_tried", projection.TILINGS[:4])
     monkeypatch.setattr(fused.FusedBlock, "tilings_tried", block.TILINGS[:4])
 
 
 def test_the_fastest_is_taken_and_remembered(times: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    times(5, 4, 3, 3, 2, 6, 7, 8, 9, 1, 2)
+    times(5, 4, 3, 3, 2, 1, 6)
     taken, given_values, expected = chosen()
-    assert taken == [rows.TILINGS[2]] * 2
+    assert taken == [rows.TILINGS[0]] * 2
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     monkeypatch.setattr(choosing, "_measured", None)
     assert chosen()[0] == taken
@@ -808,12 +848,13 @@ def test_a_block_is_taken_whole_where_that_is_faster_than_its_convolutions(
     as_many_separable_as_blocks(monkeypatch)
     times(5, 4, 1, 3, 2)
     taken, given_values, expected = chosen(kind)
-    assert taken == [block.TILINGS[1], *[separable.TILINGS[1]] * 3]
+    convolution = separable.TILINGS[1]
+    assert taken == [block.TILINGS[1], convolution, projection.TILINGS[1], convolution, convolution]
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("batch")]
     assert said == [
         f"batch 2: of {count} shapes of {what}, {count} are faster by a kernel of their own than without it"
-        for count, what in ((3, "separable convolutions"), (1, "blocks"))
+        for count, what in ((3, "separable convolutions"), (1, "projections"), (1, "blocks"))
     ]
 
 
@@ -821,7 +862,7 @@ def test_the_beginning_of_a_refining_backbone_is_chosen_too(
     times: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    for kind in (fused.FusedSeparable, fused.FusedOfBoth, fused.FusedBlock):
+    for kind in (fused.FusedSeparable, fused.FusedOfBoth, fused.FusedProjection, fused.FusedBlock):
         monkeypatch.setattr(kind, "tilings_tried", ())
     times(*range(1000, 0, -1))  # the last way is the fastest
     network = inference_form(lively_network(backbones=2), few_layers=True).half().to(DEVICE)
@@ -846,13 +887,13 @@ def test_tilings_are_tried_once_and_for_channels_that_they_are_for() -> None:
         return [*choosing.tilings_for(part, fused.Shape(1, inputs, 9, 7, outputs, 1, relu=True, added=False))]
 
     first = len(separable.TILINGS)
-    assert tried(12, 48) == [*range(first + 4)]
-    assert tried(48, 12) == [*range(first), first, first + 2, first + 3], "two warps would have too few columns"
+    assert tried(12, 48) == tried(48, 12) == [*range(first + 2)]
+    assert tried(96, 128) == [*range(first + 2)], "with more warps than they have for fewer channels"
     assert tried(129, 12) == tried(12, 129) == [*range(first)]
 
 
 def test_pytorch_is_kept_where_it_is_faster(times: Callable[..., None]) -> None:
-    times(1, *[2] * 10)
+    times(1, *[2] * 6)
     taken, given_values, expected = chosen()
     assert taken == [None, None]
     assert torch.equal(given_values, expected)
@@ -864,7 +905,7 @@ def test_convolutions_are_kept_where_a_block_is_slower(
     as_many_separable_as_blocks(monkeypatch)
     times(1, 2, 2, 2, 2)
     taken, given_values, expected = chosen(OneBlock)
-    assert taken == [None] * 4
+    assert taken == [None] * 5
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)  # its projection is another convolution
 
 
@@ -890,13 +931,14 @@ def test_kernels_that_fail_or_are_wrong_are_not_taken(
 
     monkeypatch.setattr(of, name, broken)
     if of is block:
-        monkeypatch.setattr(fused.FusedSeparable, "tilings_tried", ())
-        times(*[1] * 3 * choosing.ROUNDS, *[2, 1] * choosing.ROUNDS)  # the three convolutions have one way each
+        for kind in (fused.FusedSeparable, fused.FusedProjection):
+            monkeypatch.setattr(kind, "tilings_tried", ())
+        times(*[1] * 4 * choosing.ROUNDS, *[2, 1] * choosing.ROUNDS)  # its convolutions have one way each
     else:
         monkeypatch.setattr(fused.FusedSeparable, "tilings_tried", separable.TILINGS)
         times(2, 1)  # PyTorch and the last one are left
     taken, given_values, expected = chosen(OneBlock if of is block else TwoLayers)
-    assert taken == ([block.TILINGS[-1], None, None, None] if of is block else [separable.TILINGS[-1]] * 2)
+    assert taken == ([block.TILINGS[-1], *[None] * 4] if of is block else [separable.TILINGS[-1]] * 2)
     torch.testing.assert_close(given_values, expected, rtol=4e-3, atol=4e-3)
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     what, count = ("blocks", 1) if of is block else ("separable convolutions", 2)
@@ -923,7 +965,7 @@ def test_a_shape_that_cannot_be_tried_leaves_the_others_their_kernels(
         return real(part, shape, images)
 
     monkeypatch.setattr(fused.Fused, "random_inputs", inputs)
-    times(5, 4, 1, 3, 2, 6, 7, 8, 9, 10, 11)
+    times(5, 4, 1, 3, 2, 6, 7)
     assert chosen()[0] == [separable.TILINGS[1], None]
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert line.startswith("1 kernels for separable convolutions are not used (they are tried again at the next start)")

@@ -27,9 +27,11 @@ from dfanet_ros.kernels import (
     PLAIN,
     block,
     choosing,
+    compiling,
     drawing,
     fused,
     label_map,
+    overlapping,
     preprocess,
     refining,
     rows,
@@ -37,6 +39,7 @@ from dfanet_ros.kernels import (
     stem,
     steps,
 )
+from dfanet_ros.kernels.attention import weighed
 from dfanet_ros.kernels.compiling import compile_together, compiles_together, interpreted, launching
 from dfanet_ros.network.dfanet import Decoder
 from dfanet_ros.network.inference import SmallDecoder, inference_form
@@ -132,6 +135,7 @@ def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(driver, "_active", NoGPU())
+    monkeypatch.setattr(compiling, "overlaps", lambda: NoGPU.target == H100)
     monkeypatch.setattr(JITFunction, "run", compile_only)
     return kernels
 
@@ -155,6 +159,62 @@ def test_kernels_for_frames_are_compiled_once_for_all_frames(dtype: torch.dtype,
         drawing.overlay(ids, colors, kept, frames[2], (0, 1, 2), 1)
     assert len({id(kernel) for kernel in compiled}) == 6
     assert all("cubin" in kernel.asm for kernel in compiled)
+
+
+@pytest.mark.parametrize("target", [H100, ORIN], ids=["H100", "Orin"])
+def test_kernels_start_while_the_one_before_ends_where_the_gpu_can(
+    target: GPUTarget, compiled: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NoGPU, "target", target)
+    weighed(torch.zeros(1, 24, 3, 4).half(), torch.zeros(24, 24).half(), torch.zeros(24).half())
+    for kernel in compiled:
+        waits, loads = (kernel.asm["ptx"].find(what) for what in ("griddepcontrol.wait", "ld.global"))
+        assert loads > 0 and (waits > 0) == (target == H100)
+    assert len(compiled) == 2
+    assert kernel.metadata.launch_pdl == (target == H100)
+    assert loads < waits or target == ORIN, "weights are read before"
+
+
+@pytest.mark.parametrize(
+    ("capability", "problem", "works", "line"),
+    [
+        ((9, 0), "", True, None),
+        ((8, 7), "", False, None),
+        ((9, 0), "their results are wrong", False, "their results are wrong"),
+        ((10, 0), RuntimeError("operation not supported\nat line 3"), False, "RuntimeError: operation not supported"),
+    ],
+)
+def test_whether_kernels_can_start_so_is_tried_once(
+    capability: tuple[int, int],
+    problem: str | Exception,
+    works: bool,
+    line: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tried: list[torch.device] = []
+
+    def try_it(device: torch.device) -> str:
+        tried.append(device)
+        if isinstance(problem, Exception):
+            raise problem
+        return problem
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(overlapping, "_problem", try_it)
+    overlapping._overlaps.cache_clear()
+    assert [overlapping.overlaps() for _ in range(2)] == [works] * 2
+    overlapping._overlaps.cache_clear()
+    assert tried == ([torch.device("cuda", 1)] if capability >= (9, 0) else [])
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ([] if line is None else [f"kernels do not start while the one before ends: {line}"])
+
+
+@CUDA
+def test_kernels_start_so_on_this_gpu() -> None:
+    assert overlapping.overlaps() == (torch.cuda.get_device_capability() >= (9, 0))
 
 
 @pytest.mark.parametrize("tiling", separable.TILINGS, ids=str)
@@ -297,7 +357,7 @@ def test_whether_kernels_are_interpreted_an_older_triton_knows_too(
     assert interpreted() == newer == (interpret == "1")
 
 
-@pytest.mark.parametrize("kind", [fused.FusedSeparable, fused.FusedBlock, fused.FusedRefining])
+@pytest.mark.parametrize("kind", [fused.FusedSeparable, fused.FusedProjection, fused.FusedBlock, fused.FusedRefining])
 def test_a_fused_network_is_one_kernel_for_each_part(
     kind: type[fused.Fused], compiled: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,6 +375,7 @@ def test_a_fused_network_is_one_kernel_for_each_part(
         network.coarse_logits(images)
     name, count = {
         fused.FusedSeparable: ("_separable_kernel", 2 * 14 * 3),
+        fused.FusedProjection: ("_projection_kernel", 2 * 3),
         fused.FusedBlock: ("_block_kernel", 2 * 14),
         fused.FusedRefining: ("_refining_kernel", 1),
     }[kind]

@@ -49,7 +49,6 @@ TILINGS = (
     Tiling(4, 4, separable.Tiling(64, 128, 64, 8, ahead=True), apart=True),
     Tiling(4, 4, separable.Tiling(64, 128, 128, 8, ahead=True)),
     Tiling(4, 4, separable.Tiling(64, 64, 64, 4, ahead=True), apart=True),
-    Tiling(4, 4, separable.Tiling(64, 128, 128, 8)),
     Tiling(4, 4, separable.Tiling(64, 64, 128, 4)),
     Tiling(12, 12, separable.Tiling(128, 32, 64, 8)),
 )

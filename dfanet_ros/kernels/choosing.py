@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from dfanet_ros.engines.cache import cached
 from dfanet_ros.engines.cuda_graph import Graph
-from dfanet_ros.kernels import block, reason, refining, rows, separable
+from dfanet_ros.kernels import block, projection, reason, refining, rows, separable
 from dfanet_ros.kernels.compiling import compile_together
-from dfanet_ros.kernels.fused import Fused, FusedBlock, FusedRefining, FusedSeparable, Shape
+from dfanet_ros.kernels.fused import Fused, FusedBlock, FusedProjection, FusedRefining, FusedSeparable, Shape
+from dfanet_ros.kernels.overlapping import overlaps
 from dfanet_ros.network.base import Network
 
 CALLS = 20  # in a graph that is timed: one alone would be lost in the time that a launch takes
@@ -43,7 +44,8 @@ def choose(network: Network, images: Tensor, capture: Capture) -> None:
         capture: makes the graphs that are timed.
     """
     shapes = shapes_of(network, images)
-    for kind in (FusedSeparable, FusedBlock, FusedRefining):  # in this order: each is compared with its parts' choice
+    # In this order: each is compared with what was chosen for its parts.
+    for kind in (FusedSeparable, FusedProjection, FusedBlock, FusedRefining):
         _choose({part: group for part, group in shapes.items() if isinstance(part, kind)}, images, capture)
 
 
@@ -72,7 +74,8 @@ def _choose(shapes: dict[Fused, list[Shape]], images: Tensor, capture: Capture) 
     examples = {shape: part for part, group in shapes.items() for shape in group}
     distinct = sorted(examples)
     what = next(iter(shapes)).what
-    key = [what, _name(images.device), torch.__version__, triton.__version__, _source(), images.dtype, *distinct]
+    versions = torch.__version__, triton.__version__, _source()
+    key = [what, _name(images.device), *versions, overlaps(), images.dtype, *distinct]
 
     def measured() -> bytes:
         return json.dumps(_measured(what, [(examples[shape], shape) for shape in distinct], images, capture)).encode()
@@ -222,5 +225,5 @@ def _name(device: torch.device) -> str:
 
 def _source() -> str:
     """Changes with the kernels and with how they are measured."""
-    files = (separable, rows, block, refining, inspect.getmodule(_source))
+    files = (separable, rows, projection, block, refining, inspect.getmodule(_source))
     return sha256("".join(inspect.getsource(module) for module in files if module).encode()).hexdigest()

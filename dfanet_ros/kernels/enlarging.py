@@ -10,6 +10,8 @@ import triton.language as tl
 from torch import Tensor
 
 from dfanet_ros.kernels.bilinear import interpolated, neighbour
+from dfanet_ros.kernels.compiling import launching
+from dfanet_ros.kernels.overlapping import wait_for_the_one_before
 
 MOST = 4  # maps at once
 NUMBERS = 1024  # columns times channels, that one program computes
@@ -35,7 +37,7 @@ def enlarged_sum(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     for values in [*maps, *[maps[0]] * (MOST - len(maps))]:
         given += [values, *values.shape[2:], values.shape[2] / rows, values.shape[3] / columns]
     with torch.cuda.device_of(y):
-        _enlarged_sum_kernel[(rows * blocks, images)](
+        launching(_enlarged_sum_kernel, (rows * blocks, images))(
             *given, y, rows, columns, blocks, COUNT=len(maps), CHANNELS=channels, PADDED=padded, COLUMNS=part
         )
     return y.permute(0, 3, 1, 2)
@@ -57,7 +59,7 @@ def enlarged_beside(coarse: Tensor, fine: Tensor) -> Tensor:
     y = torch.empty(images, rows, columns, channels, dtype=fine.dtype, device=fine.device)
     padded, part, blocks = _parts(channels, columns)
     with torch.cuda.device_of(y):
-        _enlarged_beside_kernel[(rows * blocks, images)](
+        launching(_enlarged_beside_kernel, (rows * blocks, images))(
             coarse,
             *coarse.shape[2:],
             coarse.shape[2] / rows,
@@ -98,7 +100,9 @@ def _enlarged_beside_kernel(  # type: ignore[no-untyped-def]
     FINE: tl.constexpr,
     PADDED: tl.constexpr,
     COLUMNS: tl.constexpr,
+    WAITS: tl.constexpr,
 ):
+    wait_for_the_one_before(WAITS)
     image, row, column, channel = _program(blocks, PADDED, COLUMNS)
     inside = (column < columns)[:, None] & (channel < COARSE + FINE)
     enlarged = inside & (channel < COARSE)
@@ -146,7 +150,9 @@ def _enlarged_sum_kernel(  # type: ignore[no-untyped-def]
     CHANNELS: tl.constexpr,
     PADDED: tl.constexpr,
     COLUMNS: tl.constexpr,
+    WAITS: tl.constexpr,
 ):
+    wait_for_the_one_before(WAITS)
     image, row, column, channel = _program(blocks, PADDED, COLUMNS)
     inside = (column < columns)[:, None] & (channel < CHANNELS)
     total = _enlarged(

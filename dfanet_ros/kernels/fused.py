@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import logging
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dfanet_ros.kernels import block, decoder, reason, refining, rows, separable, stem
+from dfanet_ros.kernels import block, decoder, projection, reason, refining, rows, separable, stem
 from dfanet_ros.kernels.attention import weighed
+from dfanet_ros.kernels.compiling import compile_together
 from dfanet_ros.kernels.decoder import decoded
 from dfanet_ros.kernels.enlarging import enlarged_beside, enlarged_sum
 from dfanet_ros.kernels.stem import convolved
@@ -100,7 +102,8 @@ def random_map(images: Tensor, channels: int, height: int, width: int) -> Tensor
 class FusedSeparable(Fused):
     """A separable convolution, for which there are two kernels; a tiling is for one of them."""
 
-    what, tilings_tried = "separable convolutions", (*separable.TILINGS, *rows.TILINGS)
+    what = "separable convolutions"
+    tilings_tried: tuple[Any, ...] = (*separable.TILINGS, *rows.TILINGS)
     plain: Separable
 
     def __init__(self, plain: Separable) -> None:
@@ -108,7 +111,7 @@ class FusedSeparable(Fused):
         assert plain.pointwise.bias is not None
         self.weights = separable.weights_of(plain.depthwise.weight, plain.pointwise.weight, plain.pointwise.bias)
 
-    def by_kernel(self, tiling: separable.Tiling | rows.Tiling, x: Tensor, added: Tensor | None = None) -> Tensor:
+    def by_kernel(self, tiling: Any, x: Tensor, added: Tensor | None = None) -> Tensor:
         """See `Fused`."""
         stride, relu = self.plain.depthwise.stride[0], self.plain.relu
         if isinstance(tiling, rows.Tiling):
@@ -146,7 +149,7 @@ class FusedOfBoth(FusedSeparable):
         self.plain = OfBoth(plain)
         self.stride, self.relu = plain.depthwise.stride[0], plain.relu
 
-    def by_kernel(self, tiling: separable.Tiling, x: Tensor, more: Tensor | None = None) -> Tensor:
+    def by_kernel(self, tiling: Any, x: Tensor, more: Tensor | None = None) -> Tensor:
         """See `Fused`."""
         return separable.separable(x, self.weights, self.stride, self.relu, None, tiling, more)
 
@@ -161,10 +164,41 @@ def _shape_of_both(x: Tensor, beside: Tensor | None, outputs: int, stride: int, 
     return Shape(images, inputs + more, height, width, outputs, stride, relu, added=False, beside=more)
 
 
+class EverySecondOfBoth(nn.Module):
+    """See `EverySecond`; where there are two maps beside each other, it copies no more of them than it reads."""
+
+    def __init__(self, plain: EverySecond) -> None:
+        super().__init__()
+        self.conv = _strided(plain.conv)
+
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        if beside is None:
+            y: Tensor = self.conv(x)
+            return y
+        return F.conv2d(torch.cat([each[:, :, ::2, ::2] for each in (x, beside)], 1), self.conv.weight)
+
+
+class FusedProjection(Fused):
+    """The skip of a stage's first block, of one map or of two beside each other."""
+
+    what, tilings_tried = "projections", projection.TILINGS
+    plain: EverySecondOfBoth
+
+    def __init__(self, plain: EverySecond) -> None:
+        super().__init__(EverySecondOfBoth(plain))
+        self.weight = projection.weights_of(plain.conv.weight)
+
+    def by_kernel(self, tiling: projection.Tiling, x: Tensor, more: Tensor | None = None) -> Tensor:
+        """See `Fused`."""
+        return projection.projected(x, self.weight, tiling, more)
+
+    def shape(self, x: Tensor, more: Tensor | None = None) -> Shape:
+        """See `Fused`."""
+        return _shape_of_both(x, more, self.weight.shape[1], stride=2, relu=False)
+
+
 class Convolutions(nn.Module):
-    """A block by its convolutions; of two maps beside each other, what only a stage's first one gets, it copies no more
-    than the skip reads.
-    """
+    """A block by its convolutions; two maps beside each other are what only a stage's first one gets."""
 
     def __init__(self, plain: FoldedBlock) -> None:
         super().__init__()
@@ -172,15 +206,13 @@ class Convolutions(nn.Module):
         self.skip = plain.skip
         if isinstance(plain.skip, EverySecond):
             self.first_of_both = FusedOfBoth(plain.first)
-            self.skip = _strided(plain.skip.conv)
+            self.skip = FusedProjection(plain.skip)
 
     def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
         if beside is None:
             first, skip = self.first(x), self.skip(x)
         else:
-            first = self.first_of_both(x, beside)
-            assert isinstance(self.skip, nn.Conv2d)
-            skip = F.conv2d(torch.cat([each[:, :, ::2, ::2] for each in (x, beside)], 1), self.skip.weight)
+            first, skip = self.first_of_both(x, beside), self.skip(x, beside)
         y: Tensor = self.last(self.second(first), skip)
         return y
 
@@ -194,9 +226,9 @@ class FusedBlock(Fused):
     def __init__(self, plain: FoldedBlock) -> None:
         super().__init__(Convolutions(plain))
         parts = self.plain
-        projection = plain.skip.conv.weight if isinstance(plain.skip, EverySecond) else None
+        skip = plain.skip.conv.weight if isinstance(plain.skip, EverySecond) else None
         self.stride = plain.first.depthwise.stride[0]
-        self.weights = block.weights_of([each.weights for each in (parts.first, parts.second, parts.last)], projection)
+        self.weights = block.weights_of([each.weights for each in (parts.first, parts.second, parts.last)], skip)
 
     def by_kernel(self, tiling: block.Tiling, x: Tensor, more: Tensor | None = None) -> Tensor:
         """See `Fused`."""
@@ -232,11 +264,12 @@ class FusedRefining(Fused):
     def __init__(self, aggregate: nn.Module, block: FusedBlock) -> None:
         super().__init__(EnlargedBlock(aggregate, block))
         first, skip = block.plain.first.plain, block.plain.skip
-        assert isinstance(first, Separable) and first.pointwise.bias is not None and isinstance(skip, nn.Conv2d)
-        self.inner, self.fine = first.pointwise.out_channels, skip.out_channels  # all backbones' enc2 are as wide
+        assert isinstance(first, Separable) and first.pointwise.bias is not None and isinstance(skip, FusedProjection)
+        conv = skip.plain.conv
+        self.inner, self.fine = first.pointwise.out_channels, conv.out_channels  # all backbones' enc2 are as wide
         self.weights = refining.weights_of(
-            *(first.depthwise.weight, first.pointwise.weight, first.pointwise.bias, skip.weight),
-            coarse=skip.in_channels - self.fine,
+            *(first.depthwise.weight, first.pointwise.weight, first.pointwise.bias, conv.weight),
+            coarse=conv.in_channels - self.fine,
         )
 
     def forward(self, x: Tensor, more: Tensor | None = None) -> Tensor:
@@ -394,20 +427,13 @@ def _fuse_refining(network: DFANet) -> None:
 
 def _others_work(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the kernels that are not measured compute what PyTorch does; if they do not, the log says so."""
-    shapes = (2, 3, 2, 4), (2, 5, 6, 7), (5, 5), (5,)
-    coarse, fine, weight, bias = (
-        (torch.arange(math.prod(shape), device=device) % 11).view(shape).to(dtype) for shape in shapes
-    )
-    maps, size = [coarse, coarse[:, :, :1, :3]], (6, 7)
+    examples = [partial(each, device, dtype) for each in (_between, _ends)]
     eps = torch.finfo(dtype).eps
     try:
-        same = {
-            "enlarged_beside": (enlarged_beside(coarse, fine), Enlarge()(coarse.float(), fine.float())),
-            "enlarged_sum": (enlarged_sum(maps, size), upsampled_sum([values.float() for values in maps], size)),
-            "weighed": (weighed(fine, weight, bias), weighed_channels(fine.float(), weight.float(), bias.float())),
-        }
-        wrong = [name for name, (y, exact) in same.items() if not torch.allclose(y.float(), exact, rtol=eps, atol=eps)]
-        wrong += [name for name, (y, exact) in _ends(device, dtype).items() if not _near(y, exact)]
+        compile_together(examples)
+        between, ends = (example() for example in examples)
+        wrong = [name for name, (y, exact) in between.items() if not torch.allclose(y.float(), exact, eps, eps)]
+        wrong += [name for name, (y, exact) in ends.items() if not _near(y, exact)]
         problem = f"the results of {' and '.join(wrong)} are not those of PyTorch" if wrong else ""
     except Exception as error:  # Triton, its compiler, the driver or the GPU: whatever it is, there is another way
         problem = reason(error)
@@ -416,8 +442,22 @@ def _others_work(device: torch.device, dtype: torch.dtype) -> bool:
     return not problem
 
 
+def _between(device: torch.device, dtype: torch.dtype) -> dict[str, tuple[Tensor, Tensor]]:
+    """What the kernels between blocks give in a small example, and what PyTorch does in float32."""
+    shapes = (2, 3, 2, 4), (2, 5, 6, 7), (5, 5), (5,)
+    coarse, fine, weight, bias = (
+        (torch.arange(math.prod(shape), device=device) % 11).view(shape).to(dtype) for shape in shapes
+    )
+    maps, size = [coarse, coarse[:, :, :1, :3]], (6, 7)
+    return {
+        "enlarged_beside": (enlarged_beside(coarse, fine), Enlarge()(coarse.float(), fine.float())),
+        "enlarged_sum": (enlarged_sum(maps, size), upsampled_sum([values.float() for values in maps], size)),
+        "weighed": (weighed(fine, weight, bias), weighed_channels(fine.float(), weight.float(), bias.float())),
+    }
+
+
 def _ends(device: torch.device, dtype: torch.dtype) -> dict[str, tuple[Tensor, Tensor]]:
-    """What the kernels for both ends of DFANet A give in a small example, and what PyTorch does in float32."""
+    """The same of the kernels for both ends of DFANet A."""
     enc2, enc3, enc4 = CHANNELS["xception_a"]
     size = (8, 24)
     with torch.random.fork_rng(devices=[]):

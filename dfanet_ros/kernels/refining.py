@@ -31,24 +31,25 @@ class Tiling(NamedTuple):
         pixels: of one phase in a program, a power of two from 16 on.
         inputs: channels of the small map that are read at once at most, likewise.
         warps: of 32 threads each.
+        registers: of a thread at most; with fewer, more programs fit.
     """
 
     pixels: int
     inputs: int
     warps: int
+    registers: int = 255
 
     def fitted(self, inputs: int, outputs: int) -> Tiling:
         """What it is for so many channels: parts are no larger than they have to be."""
         return self._replace(inputs=min(self.inputs, max(LEAST, triton.next_power_of_2(inputs))))
 
 
-# From small maps to large ones. Many warps for few pixels read all channels at once, so that no part of them waits for
-# another, but issue more instructions in all: each takes its share in the products.
+# From small maps to large ones.
 TILINGS = (
-    Tiling(16, 256, 16),
     Tiling(16, 64, 4),
     Tiling(32, 64, 4),
-    Tiling(64, 64, 8),
+    Tiling(32, 64, 8, registers=128),
+    Tiling(64, 32, 8, registers=128),
 )
 
 
@@ -156,6 +157,7 @@ def refining(
             INTERPRETED=interpreted(),
             num_warps=tiling.warps,
             num_stages=1,  # see `separable`
+            maxnreg=tiling.registers,
         )
     return first.permute(0, 3, 1, 2), skip.permute(0, 3, 1, 2)
 

@@ -46,7 +46,7 @@ class Tiling(NamedTuple):
 WARP = 32 * 8  # values of a row that a warp has: eight of a thread are 16 bytes, which it reads at once
 
 # From small maps to large ones. Compiled for sm_90 with the widths of DFANet A, float16 spills 56 bytes at most.
-TILINGS = Tiling(4, 2), Tiling(4, 4), Tiling(8, 4), Tiling(8, 8)
+TILINGS = Tiling(4, 2), Tiling(8, 4)
 
 
 def _filled(channels: int) -> int:
