@@ -304,7 +304,7 @@ def test_separable_convolutions_by_rows_compile_to_tensor_cores(tiling: rows.Til
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def does_not_compile(x):  # type: ignore[no-untyped-def]
+def does_not_compile(x, WAITS: tl.constexpr):  # type: ignore[no-untyped-def]
     tl.static_assert(False, "a kernel with a fault")
 
 
