@@ -106,6 +106,7 @@ def interruption() -> Event:
 
     for number in signals:
         signal.signal(number, interrupt)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)  # a process inherits what its parent has blocked
     return stop
 
 

@@ -365,6 +365,17 @@ def test_the_node_ends_when_told_to(weights: Path, tmp_path: Path, with_signal: 
         assert "Traceback" not in node.text
 
 
+def test_the_node_ends_although_who_started_it_has_blocked_the_signal(weights: Path, tmp_path: Path) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which the node inherits
+    try:
+        node = start(tmp_path / "node.log", next_domain(), weights)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with node:
+        node.wait_until_ready()
+        assert node.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("parameters", "says"),
     [

@@ -50,20 +50,19 @@ def choose(network: Network, images: Tensor, capture: Capture) -> None:
 
 
 def shapes_of(network: Network, images: Tensor) -> dict[Fused, list[Shape]]:
-    """What each fused part is asked for while the network runs once."""
+    """What each fused part is asked for while the network runs once.
+
+    Hardly anything is computed: PyTorch's convolutions would first load the libraries that they need.
+    """
     shapes: dict[Fused, list[Shape]] = {}
-
-    def note(part: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(part, Fused)
-        shapes.setdefault(part, []).append(part.shape(*inputs))
-
     parts = [part for part in network.modules() if isinstance(part, Fused)]
-    hooks = [part.register_forward_pre_hook(note) for part in parts]
+    for part in parts:
+        part.noted = shapes
     try:
         network.coarse_logits(images)
     finally:
-        for hook in hooks:
-            hook.remove()
+        for part in parts:
+            part.noted = None
     return shapes
 
 

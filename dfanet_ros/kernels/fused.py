@@ -56,21 +56,31 @@ class Fused(nn.Module):
     Attributes:
         what: its kind, for the log.
         tilings_tried: all that there are.
+        has_parts: whether `plain` consists of other fused parts.
         tilings: those that were chosen.
+        noted: if set, what it is asked for is noted here, and those without parts compute nothing.
     """
 
     what: str
     tilings_tried: tuple[Any, ...]
+    has_parts = False
 
     def __init__(self, plain: nn.Module) -> None:
         super().__init__()
         self.plain = plain
         self.tilings: dict[Shape, Any] = {}
+        self.noted: dict[Fused, list[Shape]] | None = None
 
     def forward(self, x: Tensor, more: Tensor | None = None) -> Tensor:
         """See `Separable`, to which `more` is added, and `FoldedBlock`, where it is beside x."""
         inputs = [x] if more is None else [x, more]
-        tiling = self.tilings.get(self.shape(*inputs))
+        shape = self.shape(*inputs)
+        if self.noted is not None:
+            self.noted.setdefault(self, []).append(shape)
+            if not self.has_parts:
+                size = shape.images, -(-shape.height // shape.stride), -(-shape.width // shape.stride), shape.outputs
+                return x.new_zeros(size).permute(0, 3, 1, 2)
+        tiling = self.tilings.get(shape)
         y: Tensor = self.plain(*inputs) if tiling is None else self.by_kernel(tiling, *inputs)
         return y
 
@@ -220,7 +230,7 @@ class Convolutions(nn.Module):
 class FusedBlock(Fused):
     """A block, whose separable convolutions are fused ones for where its own kernel is slower than theirs."""
 
-    what, tilings_tried = "blocks", block.TILINGS
+    what, tilings_tried, has_parts = "blocks", block.TILINGS, True
     plain: Convolutions
 
     def __init__(self, plain: FoldedBlock) -> None:
@@ -258,7 +268,7 @@ class FusedRefining(Fused):
     Its `plain` is what it takes the place of: the fused parts, each in the way that was chosen for it.
     """
 
-    what, tilings_tried = "beginnings of refining backbones", refining.TILINGS
+    what, tilings_tried, has_parts = "beginnings of refining backbones", refining.TILINGS, True
     plain: EnlargedBlock
 
     def __init__(self, aggregate: nn.Module, block: FusedBlock) -> None:
