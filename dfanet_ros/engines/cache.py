@@ -39,7 +39,7 @@ def cached(kind: str, key: Iterable[object], build: Callable[[], bytes]) -> byte
     name = f"{sha256(text.encode()).hexdigest()[:40]}.{kind}"
     if content := _read(name):
         return content
-    log.info(f"preparing the network for {kind}, once for these weights and this size: this takes up to half a minute")
+    log.info(f"preparing the network for {kind}, once for these weights and this size: this can take a minute")
     built = build()
     try:
         _write(name, built)
