@@ -18,7 +18,7 @@ from torch import Tensor
 from dfanet_ros.kernels import separable
 from dfanet_ros.kernels.compiling import interpreted, launching
 from dfanet_ros.kernels.overlapping import wait_for_the_one_before
-from dfanet_ros.kernels.separable import LEAST, Weights, separable_sums, weights_part
+from dfanet_ros.kernels.separable import LEAST, Weights, filled, separable_sums, weights_part
 
 
 class Tiling(NamedTuple):
@@ -67,7 +67,7 @@ def weights_of(convolutions: Sequence[Weights], projection: Tensor | None) -> Bl
     """Of three convolutions' weights as `separable.weights_of` gives them, and (outputs, inputs, 1, 1) or None."""
     first, second, last = convolutions
     inner = len(second.bias)
-    more = max(LEAST, triton.next_power_of_2(inner)) - inner
+    more = filled(inner) - inner
     return BlockWeights(
         Weights(first.depthwise, F.pad(first.pointwise, (0, more)), F.pad(first.bias, (0, more))),
         Weights(
@@ -104,7 +104,7 @@ def block(x: Tensor, weights: BlockWeights, stride: int, tiling: Tiling, beside:
     rows, columns = -(-height // stride), -(-width // stride)
     y = torch.empty(images, rows, columns, outputs, dtype=x.dtype, device=x.device)
     parts = tiling.parts.fitted(first, outputs)
-    last_pixels = min(parts.pixels, max(LEAST, triton.next_power_of_2(tiling.rows * tiling.columns)))
+    last_pixels = min(parts.pixels, filled(tiling.rows * tiling.columns))
     # So few pixels are projected from all channels at once.
     skip_parts = parts._replace(inputs=256) if last_pixels == LEAST else parts
     across = triton.cdiv(columns, tiling.columns)

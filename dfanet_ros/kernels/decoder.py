@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dfanet_ros.kernels.bilinear import neighbour
 from dfanet_ros.kernels.compiling import launching
 from dfanet_ros.kernels.overlapping import wait_for_the_one_before
-from dfanet_ros.kernels.separable import LEAST
+from dfanet_ros.kernels.separable import filled
 
 MOST = 4  # maps of a level
 SMALL_PIXELS, LARGE_PIXELS = 32, 64  # that one program computes of small maps, and of the large one
@@ -45,7 +45,7 @@ class Weights(NamedTuple):
 def weights_of(high: Sequence[nn.Conv2d], low: Sequence[nn.Conv2d], fuse: nn.Conv2d, classifier: nn.Conv2d) -> Weights:
     """Of the decoder's convolutions, all with bias; its width is a power of two from 16 on."""
     classes = classifier.out_channels
-    more = _padded(classes) - classes
+    more = filled(classes) - classes
     assert classifier.bias is not None
     return Weights(
         *_projections(high),
@@ -59,17 +59,13 @@ def weights_of(high: Sequence[nn.Conv2d], low: Sequence[nn.Conv2d], fuse: nn.Con
 
 def _projections(convolutions: Sequence[nn.Conv2d]) -> tuple[Tensor, Tensor]:
     inputs = convolutions[0].in_channels
-    weights = [F.pad(conv.weight.detach().flatten(1).t(), (0, 0, 0, _padded(inputs) - inputs)) for conv in convolutions]
+    weights = [F.pad(conv.weight.detach().flatten(1).t(), (0, 0, 0, filled(inputs) - inputs)) for conv in convolutions]
     return torch.stack(weights), torch.stack([_bias(conv) for conv in convolutions])
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:
     assert conv.bias is not None
     return conv.bias.detach()
-
-
-def _padded(channels: int) -> int:
-    return max(LEAST, triton.next_power_of_2(channels))
 
 
 def decoded(high: Sequence[Tensor], low: Sequence[Tensor], weights: Weights, classes: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dfanet_ros.kernels.compiling import launching
 from dfanet_ros.kernels.overlapping import wait_for_the_one_before
-from dfanet_ros.kernels.separable import LEAST, weights_part
+from dfanet_ros.kernels.separable import filled, weights_part
 
 PART_IN = 128  # channels that are read at once at most
 
@@ -31,7 +31,7 @@ class Tiling(NamedTuple):
 
     def fitted(self, inputs: int, outputs: int) -> Tiling:
         """What it is for so many channels: parts are no larger than they have to be."""
-        return self._replace(outputs=min(self.outputs, _filled(outputs)))
+        return self._replace(outputs=min(self.outputs, filled(outputs)))
 
 
 TILINGS = Tiling(16, 64, 2), Tiling(32, 64, 4), Tiling(64, 64, 4), Tiling(128, 64, 8)  # from small maps to large ones
@@ -79,16 +79,12 @@ def projected(x: Tensor, weight: Tensor, tiling: Tiling, beside: Tensor | None =
             SECOND=second,
             OUTPUTS=outputs,
             PIXELS=tiling.pixels,
-            PART_FIRST=min(PART_IN, _filled(first)),
-            PART_SECOND=min(PART_IN, _filled(second)),
+            PART_FIRST=min(PART_IN, filled(first)),
+            PART_SECOND=min(PART_IN, filled(second)),
             PART_OUT=tiling.outputs,
             num_warps=tiling.warps,
         )
     return y.permute(0, 3, 1, 2)
-
-
-def _filled(channels: int) -> int:
-    return max(LEAST, triton.next_power_of_2(channels))
 
 
 # A new map is not a new kernel; but that addresses are multiples of 16, it has to know.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dfanet_ros.kernels.compiling import interpreted, launching
 from dfanet_ros.kernels.overlapping import wait_for_the_one_before
-from dfanet_ros.kernels.separable import LEAST, separable_sums, weights_part
+from dfanet_ros.kernels.separable import filled, separable_sums, weights_part
 from dfanet_ros.network.refinement import BEFORE, TAPS
 
 ENLARGED = 4  # times
@@ -41,7 +41,7 @@ class Tiling(NamedTuple):
 
     def fitted(self, inputs: int, outputs: int) -> Tiling:
         """What it is for so many channels: parts are no larger than they have to be."""
-        return self._replace(inputs=min(self.inputs, max(LEAST, triton.next_power_of_2(inputs))))
+        return self._replace(inputs=min(self.inputs, filled(inputs)))
 
 
 # From small maps to large ones.
@@ -76,7 +76,7 @@ def weights_of(depthwise: Tensor, pointwise: Tensor, bias: Tensor, skip: Tensor,
         coarse: channels of the attention output, which come first.
     """
     small, fine = depthwise.detach().split([coarse, len(depthwise) - coarse])
-    more = max(LEAST, triton.next_power_of_2(len(bias))) - len(bias)
+    more = filled(len(bias)) - len(bias)
     pointwise, bias = F.pad(pointwise.detach().flatten(1).t(), (0, more)), F.pad(bias.detach(), (0, more))
     skip = skip.detach().flatten(1).t().contiguous()
     return RefiningWeights(
@@ -150,10 +150,10 @@ def refining(
             INNER=inner,
             PADDED_INNER=len(weights.bias),
             OUTPUTS=outputs,
-            PADDED_OUTPUTS=max(LEAST, triton.next_power_of_2(outputs)),
+            PADDED_OUTPUTS=filled(outputs),
             PIXELS=tiling.pixels,
             PART=tiling.inputs,
-            PADDED_FINE=max(LEAST, triton.next_power_of_2(fine.shape[1])),
+            PADDED_FINE=filled(fine.shape[1]),
             INTERPRETED=interpreted(),
             num_warps=tiling.warps,
             num_stages=1,  # see `separable`

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dfanet_ros.kernels.compiling import interpreted, launching
 from dfanet_ros.kernels.overlapping import wait_for_the_one_before
-from dfanet_ros.kernels.separable import LEAST, Weights
+from dfanet_ros.kernels.separable import LEAST, Weights, filled
 
 MOST = 128  # channels, before and after: they are all in a program at once, and more would not fit its registers
 
@@ -49,13 +49,9 @@ WARP = 32 * 8  # values of a row that a warp has: eight of a thread are 16 bytes
 TILINGS = Tiling(4, 2), Tiling(8, 4)
 
 
-def _filled(channels: int) -> int:
-    return max(LEAST, triton.next_power_of_2(channels))
-
-
 def _values(inputs: int, outputs: int) -> int:
     """What a column of a row is to a warp: of the output, one has room for twice as many, for it keeps none."""
-    return max(_filled(inputs), _filled(outputs) // 2)
+    return max(filled(inputs), filled(outputs) // 2)
 
 
 def separable_by_rows(
@@ -90,8 +86,8 @@ def separable_by_rows(
             RELU=relu,
             ROWS=fitted.rows,
             COLUMNS=segment,
-            FILLED_IN=_filled(inputs),
-            FILLED_OUT=_filled(outputs),
+            FILLED_IN=filled(inputs),
+            FILLED_OUT=filled(outputs),
             INTERPRETED=interpreted(),
             num_warps=fitted.warps,
             # Some would take 142: of programs with eight warps, an SM would have one instead of two. Where all sums are

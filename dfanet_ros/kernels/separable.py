@@ -17,6 +17,13 @@ from dfanet_ros.kernels.compiling import interpreted, launching
 from dfanet_ros.kernels.overlapping import wait_for_the_one_before
 
 LEAST = 16  # rows and columns of what tensor cores multiply
+
+
+def filled(channels: int) -> int:
+    """To how many they are filled up: a power of two that tensor cores can multiply."""
+    return max(LEAST, triton.next_power_of_2(channels))
+
+
 REGISTERS = 2**16  # of 32 bits, that a GPU has for the programs that run in one place at a time
 
 
@@ -42,8 +49,8 @@ class Tiling(NamedTuple):
     def fitted(self, inputs: int, outputs: int) -> Tiling:
         """What it is for so many channels: parts are no larger than they have to be."""
         return self._replace(
-            inputs=min(self.inputs, max(LEAST, triton.next_power_of_2(inputs))),
-            outputs=min(self.outputs, max(LEAST, triton.next_power_of_2(outputs))),
+            inputs=min(self.inputs, filled(inputs)),
+            outputs=min(self.outputs, filled(outputs)),
         )
 
     def options(self) -> dict[str, int]:
