@@ -21,6 +21,8 @@ from rclpy.signals import SignalHandlerOptions
 from dfanet_ros.interruption import taking_down
 from dfanet_ros.parameters import Parameter
 
+SIGNALS = signal.SIGINT, signal.SIGTERM  # that end a node
+
 AnyNode = TypeVar("AnyNode", bound=Node)
 
 
@@ -86,6 +88,7 @@ def made(name: str, make: Callable[[], AnyNode]) -> AnyNode:
 
     Without rclpy's signal handlers: they would shut ROS down under the hands of whoever publishes.
     """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a process inherits what its parent has blocked
     try:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         return make()
@@ -97,16 +100,14 @@ def made(name: str, make: Callable[[], AnyNode]) -> AnyNode:
 def interruption() -> Event:
     """An event that Ctrl-C and SIGTERM set, once; the second one ends the process at once."""
     stop = Event()
-    signals = (signal.SIGINT, signal.SIGTERM)
 
     def interrupt(*_: object) -> None:
-        for number in signals:
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         stop.set()
 
-    for number in signals:
+    for number in SIGNALS:
         signal.signal(number, interrupt)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)  # a process inherits what its parent has blocked
     return stop
 
 

@@ -39,6 +39,7 @@ from dfanet_ros.kernels import (
     preprocess,
     projection,
     refining,
+    replacing,
     rows,
     separable,
     stem,
@@ -46,7 +47,7 @@ from dfanet_ros.kernels import (
 from dfanet_ros.kernels.compiling import interpreted
 from dfanet_ros.network.dfanet import Decoder
 from dfanet_ros.network.fast_scnn import FastSCNN
-from dfanet_ros.network.inference import FoldedAttention, SmallDecoder, inference_form, upsampled_sum, weighed_channels
+from dfanet_ros.network.inference import SmallDecoder, inference_form, weighed_channels
 from dfanet_ros.network.layers import Separable, coarse_size
 from dfanet_ros.network.xception import CHANNELS as WIDTHS
 from dfanet_ros.network.xception import Block, Enlarge, Features
@@ -444,36 +445,7 @@ def test_refining_backbones_begin_as_by_pytorch(
     assert_near(given_values[1], F.conv2d(enlarged, projection.float(), stride=2))
 
 
-# Maps enlarged and added
-
-
-@few
-@given(
-    counts=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=enlarging.MOST),
-    images=st.integers(1, 2),
-    channels=st.sampled_from([1, 3, 11, 32]),
-    size=st.tuples(st.integers(9, 30), st.integers(9, 70)),
-    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
-    seed=seeds,
-)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
-def test_maps_are_enlarged_and_added(
-    dtype: torch.dtype,
-    counts: list[tuple[int, int]],
-    images: int,
-    channels: int,
-    size: tuple[int, int],
-    layout: torch.memory_format,
-    seed: int,
-) -> None:
-    random = torch.Generator().manual_seed(seed)
-    maps = [torch.randn(images, channels, *count, generator=random).to(DEVICE, dtype) for count in counts]
-    maps = [values.contiguous(memory_format=layout) for values in maps]
-    expected = upsampled_sum([values.double() for values in maps], size)
-    total = enlarging.enlarged_sum(maps, size)
-    assert total.dtype == dtype and total.is_contiguous(memory_format=torch.channels_last)
-    tolerance = 1e-5 if dtype == torch.float32 else 2e-3
-    torch.testing.assert_close(total.double(), expected, rtol=tolerance, atol=tolerance)
+# A map enlarged beside another
 
 
 @few
@@ -649,7 +621,7 @@ def test_a_fused_network_gives_the_same(kind: type[fused.Fused], count: int) -> 
     with torch.inference_mode():
         exact = network.coarse_logits(images.float())
         plain_logits = network.half().coarse_logits(images)
-        fused.fuse(network)
+        replacing.fuse(network)
         ends = {fused.FusedStem, fused.FusedDecoder}
         assert {fused.FusedEnlarge, fused.FusedAttention} | ends <= {type(part) for part in network.modules()}
         shapes = {part: group for part, group in choosing.shapes_of(network, images).items() if isinstance(part, kind)}
@@ -662,7 +634,7 @@ def test_a_fused_network_gives_the_same(kind: type[fused.Fused], count: int) -> 
 
 def test_refining_backbones_begin_by_smaller_parts_where_maps_have_other_sizes() -> None:
     network = inference_form(lively_network(backbones=2), few_layers=True).to(DEVICE).half()
-    fused.fuse(network)
+    replacing.fuse(network)
     (part,) = [part for part in network.modules() if isinstance(part, fused.FusedRefining)]
     random = torch.Generator().manual_seed(1)
     attention, enc2 = random_values(random, 1, 192, 2, 3), random_values(random, 1, 48, 8, 11)
@@ -680,14 +652,14 @@ def test_a_fused_network_sees_the_same_classes() -> None:
     images = plain.prepare([frame], [(0, 1, 2)], size, info.mean, info.std, torch.float32)
     with torch.inference_mode():
         (exact,) = plain.label_maps(network.coarse_logits(images), 4, size, [size])
-        fused.fuse(network.half())
+        replacing.fuse(network.half())
         take_tilings(choosing.shapes_of(network, images.half()))
         (ids,) = plain.label_maps(network.coarse_logits(images.half()), 4, size, [size])
     assert len(exact.unique()) > 4 and (ids == exact).float().mean() >= 0.995
 
 
 def test_decoders_of_other_kinds_and_other_networks_keep_pytorch_where_there_is_no_kernel() -> None:
-    """DFANet without its LL branch sums maps by a kernel; Fast-SCNN has nothing but a first convolution for one."""
+    """DFANet without its LL branch, and Fast-SCNN, which has nothing but a first convolution for one."""
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
     networks = {
         "HL": lively_network(low_level=False),
@@ -699,39 +671,54 @@ def test_decoders_of_other_kinds_and_other_networks_keep_pytorch_where_there_is_
         network = inference_form(each, few_layers=True).half().to(DEVICE)
         with torch.inference_mode():
             expected = network.coarse_logits(images)
-            fused.fuse(network)
+            replacing.fuse(network)
             given_values = network.coarse_logits(images)
         kinds = [type(part) for part in network.modules()]
         assert fused.FusedStem in kinds and (fused.FusedDecoder in kinds) == (name == "LL")
-        sums = [part for part in network.modules() if isinstance(part, SmallDecoder)]
-        assert [part.high_sum for part in sums] == [enlarging.enlarged_sum] * (name == "HL")
         assert (given_values - expected).norm() <= 0.01 * expected.norm()
 
 
-@pytest.mark.parametrize("name", ["enlarged_beside", "enlarged_sum", "weighed", "convolved", "decoded"])
+UNMEASURED = {
+    "enlarged_beside": (fused.FusedEnlarge, "maps are enlarged"),
+    "weighed": (fused.FusedAttention, "channels are weighed"),
+    "decoded": (fused.FusedDecoder, "logits are decoded"),
+    "convolved": (fused.FusedStem, "images are convolved"),
+}
+
+
+@pytest.mark.parametrize("name", UNMEASURED)
 @pytest.mark.parametrize("fails", [True, False], ids=["fails", "is wrong"])
-def test_maps_are_enlarged_and_weighed_by_pytorch_if_a_kernel_does_not_work(
+def test_pytorch_does_what_a_kernel_that_is_not_measured_does_not(
     name: str, fails: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """And all else is done by kernels."""
     real = getattr(fused, name)
 
     def broken(*arguments: Any) -> Tensor:
         if fails:
             raise RuntimeError("out of resources\nat line 3")
-        y: Tensor = 1.01 * real(*arguments)
+        y: Tensor = 1.1 * real(*arguments)
         return y
 
     monkeypatch.setattr(fused, name, broken)
-    network = inference_form(lively_network(backbones=2), few_layers=True).half().to(DEVICE)
-    fused.fuse(network)
-    kinds = [type(part) for part in network.modules()]
-    assert {Enlarge, FoldedAttention, fused.FusedBlock} <= {*kinds}
-    assert not {fused.FusedEnlarge, fused.FusedAttention, fused.FusedStem, fused.FusedDecoder} & {*kinds}
-    (decoder,) = [part for part in network.modules() if isinstance(part, SmallDecoder)]
-    assert enlarging.enlarged_sum not in (decoder.high_sum, decoder.low_sum)
-    (line,) = [record.getMessage() for record in caplog.records]
-    why = "RuntimeError: out of resources" if fails else f"the results of {name} are not those of PyTorch"
-    assert line == f"maps are enlarged, weighed and decoded without kernels of their own: {why}"
+    network = inference_form(lively_network(), few_layers=True).half().to(DEVICE)
+    replacing.fuse(network)
+    kinds = {type(part) for part in network.modules()}
+    assert {kind for kind, _ in UNMEASURED.values()} - kinds == {UNMEASURED[name][0]}
+    (line,) = [record.getMessage() for record in caplog.records]  # although there are three attentions
+    why = "RuntimeError: out of resources" if fails else "the results are not those of PyTorch"
+    assert line == f"{UNMEASURED[name][1]} without a kernel of their own: {why}"
+
+
+@pytest.mark.parametrize("name", ["camvid", "camvid_b", "street_scenes"])
+def test_kernels_that_are_not_measured_are_taken_for_shipped_weights(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    network, _ = load_checkpoint(shipped_weights()[name])
+    network = inference_form(network, few_layers=True).half().to(DEVICE)
+    replacing.fuse(network)
+    assert {kind for kind, _ in UNMEASURED.values()} <= {type(part) for part in network.modules()}
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("refused", [False, True])
@@ -810,7 +797,7 @@ def chosen(kind: type[torch.nn.Module] = TwoLayers) -> tuple[list[object], Tenso
     images = torch.randn(2, 3, 9, 7, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
     with torch.inference_mode():
         expected = network.coarse_logits(images)
-        fused.fuse(network)
+        replacing.fuse(network)
         parts = [*choosing.shapes_of(network, images)]
         choosing.choose(network, images, StandIn(DEVICE).capture)
         given_values = network.coarse_logits(images)
@@ -869,7 +856,7 @@ def test_the_beginning_of_a_refining_backbone_is_chosen_too(
     images = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(1)).half().to(DEVICE)
     with torch.inference_mode():
         expected = network.coarse_logits(images)
-        fused.fuse(network)
+        replacing.fuse(network)
         choosing.choose(network, images, StandIn(DEVICE).capture)
         given_values = network.coarse_logits(images)
     (part,) = [part for part in network.modules() if isinstance(part, fused.FusedRefining)]

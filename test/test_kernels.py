@@ -34,6 +34,7 @@ from dfanet_ros.kernels import (
     overlapping,
     preprocess,
     refining,
+    replacing,
     rows,
     separable,
     stem,
@@ -204,9 +205,8 @@ def test_whether_kernels_can_start_so_is_tried_once(
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(overlapping, "_problem", try_it)
-    overlapping._overlaps.cache_clear()
+    monkeypatch.setattr(overlapping, "_known", {})
     assert [overlapping.overlaps() for _ in range(2)] == [works] * 2
-    overlapping._overlaps.cache_clear()
     assert tried == ([torch.device("cuda", 1)] if capability >= (9, 0) else [])
     said = [record.getMessage() for record in caplog.records]
     assert said == ([] if line is None else [f"kernels do not start while the one before ends: {line}"])
@@ -364,8 +364,10 @@ def test_a_fused_network_is_one_kernel_for_each_part(
     """Compiled once for each kind of part, whatever the size of its map."""
     network = inference_form(lively_network(backbones=2), few_layers=True).half()
     images = torch.zeros(1, 3, 96, 160, dtype=torch.float16)
-    monkeypatch.setattr(fused, "_others_work", lambda device, dtype: True)  # nothing is computed here
-    fused.fuse(network)
+    # Nothing is computed here, with which they could be compared.
+    monkeypatch.setattr(replacing, "compile_together", list)
+    monkeypatch.setattr(replacing, "_problem", lambda trial: "")
+    replacing.fuse(network)
     with torch.inference_mode():
         shapes = {part: group for part, group in choosing.shapes_of(network, images).items() if isinstance(part, kind)}
         for part, (shape,) in shapes.items():

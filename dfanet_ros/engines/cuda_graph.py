@@ -50,7 +50,7 @@ class Engine:
         self._fused = precision != "fp32" and steps(device, DTYPES[precision]) is not PLAIN
         self._chosen: set[torch.Size] = set()  # shapes of images for which kernels were chosen
         if self._fused:
-            from dfanet_ros.kernels.fused import fuse  # here, for it needs Triton
+            from dfanet_ros.kernels.replacing import fuse  # here, for it needs Triton
 
             fuse(self._engine.network)
         self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
@@ -110,7 +110,7 @@ class Engine:
             try:
                 choose(self._engine.network, self._engine.converted(images), self._capturer.capture)
             except Exception as error:  # the network runs without them, too
-                LOG.warning(f"blocks and separable convolutions run as PyTorch's: {reason(error)}")
+                LOG.warning(f"what PyTorch computes is not compared with other kernels: {reason(error)}")
         return self._engine.logits(images)
 
 

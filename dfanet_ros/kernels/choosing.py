@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import json
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import torch
 import triton
 from torch import Tensor, nn
+from triton.runtime.errors import PTXASError
 
 from dfanet_ros.engines.cache import cached
 from dfanet_ros.engines.cuda_graph import Graph
-from dfanet_ros.kernels import block, projection, reason, refining, rows, separable
+from dfanet_ros.kernels import reason, separable
 from dfanet_ros.kernels.compiling import compile_together
-from dfanet_ros.kernels.fused import Fused, FusedBlock, FusedProjection, FusedRefining, FusedSeparable, Shape
+from dfanet_ros.kernels.fused import Fused, FusedBlock, FusedProjection, FusedRefining, FusedSeparable, Shape, noted
 from dfanet_ros.kernels.overlapping import overlaps
 from dfanet_ros.network.base import Network
 
 CALLS = 20  # in a graph that is timed: one alone would be lost in the time that a launch takes
 ROUNDS = 7
 # Problems that come again whenever a kernel is tried; others, such as a lack of memory, may not.
-LASTING = (ArithmeticError, triton.CompilationError, triton.OutOfResources)
+LASTING = (ArithmeticError, KeyError, triton.CompilationError, triton.OutOfResources, PTXASError)
 LOG = logging.getLogger(__name__)
 
 Capture = Callable[[Callable[[Sequence[Tensor]], list[Tensor]], Sequence[Tensor]], Graph]  # see `Capturer.capture`
+Group = dict[Fused, list[Shape]]  # parts of one kind, and what each is asked for
+
+# In this order: each is compared with what was chosen for its parts.
+KINDS: tuple[type[Fused], ...] = (FusedSeparable, FusedProjection, FusedBlock, FusedRefining)
 
 
 def choose(network: Network, images: Tensor, capture: Capture) -> None:
@@ -44,9 +49,34 @@ def choose(network: Network, images: Tensor, capture: Capture) -> None:
         capture: makes the graphs that are timed.
     """
     shapes = shapes_of(network, images)
-    # In this order: each is compared with what was chosen for its parts.
-    for kind in (FusedSeparable, FusedProjection, FusedBlock, FusedRefining):
-        _choose({part: group for part, group in shapes.items() if isinstance(part, kind)}, images, capture)
+    groups = [{part: asked for part, asked in shapes.items() if isinstance(part, kind)} for kind in KINDS]
+    groups = [group for group in groups if group]
+    with torch.cuda.device_of(images):
+        machine = _name(images.device), torch.__version__, triton.__version__, overlaps()
+    key = [*machine, _source(), images.dtype, *([_kind(group), *_distinct(group)] for group in groups)]
+
+    def measured() -> bytes:
+        answers, may_pass = [], False
+        for group in groups:
+            numbers, some_may_pass = _measured(group, images, capture)
+            _take(group, numbers)  # what comes next is compared with it
+            answers.append(numbers)
+            may_pass |= some_may_pass
+        if may_pass:
+            raise _NotForGood(answers)
+        return json.dumps(answers).encode()
+
+    try:
+        answers = json.loads(cached("cuda_graph", key, measured))
+    except _NotForGood as found:
+        answers = found.answers
+    for group, numbers in zip(groups, answers, strict=True):
+        _take(group, numbers)
+        taken = sum(number is not None for number in numbers)
+        LOG.info(
+            f"batch {len(images)}: of {len(numbers)} shapes of {_kind(group)}, {taken} are faster by a kernel of their "
+            "own than without it"
+        )
 
 
 def shapes_of(network: Network, images: Tensor) -> dict[Fused, list[Shape]]:
@@ -55,51 +85,36 @@ def shapes_of(network: Network, images: Tensor) -> dict[Fused, list[Shape]]:
     Hardly anything is computed: PyTorch's convolutions would first load the libraries that they need.
     """
     shapes: dict[Fused, list[Shape]] = {}
-    parts = [part for part in network.modules() if isinstance(part, Fused)]
-    for part in parts:
-        part.noted = shapes
+    before = noted.set(shapes)
     try:
         network.coarse_logits(images)
     finally:
-        for part in parts:
-            part.noted = None
+        noted.reset(before)
     return shapes
 
 
-def _choose(shapes: dict[Fused, list[Shape]], images: Tensor, capture: Capture) -> None:
-    """See `choose`; for parts of one kind."""
-    if not shapes:
-        return
-    examples = {shape: part for part, group in shapes.items() for shape in group}
-    distinct = sorted(examples)
-    what = next(iter(shapes)).what
-    versions = torch.__version__, triton.__version__, _source()
-    key = [what, _name(images.device), *versions, overlaps(), images.dtype, *distinct]
+def _kind(group: Group) -> str:
+    return next(iter(group)).what
 
-    def measured() -> bytes:
-        return json.dumps(_measured(what, [(examples[shape], shape) for shape in distinct], images, capture)).encode()
 
-    try:
-        answers = json.loads(cached("cuda_graph", key, measured))
-    except _NotForGood as found:
-        answers = found.numbers
-    fastest = dict(zip(distinct, answers, strict=True))
-    for part, group in shapes.items():
-        numbers = {shape: fastest[shape] for shape in group}
-        part.tilings.update({shape: part.tilings_tried[n] for shape, n in numbers.items() if n is not None})
-    taken = sum(number is not None for number in fastest.values())
-    LOG.info(
-        f"batch {len(images)}: of {len(distinct)} shapes of {what}, {taken} are faster by a kernel of their own than "
-        "without it"
-    )
+def _distinct(group: Group) -> list[Shape]:
+    return sorted({shape for asked in group.values() for shape in asked})
+
+
+def _take(group: Group, numbers: Sequence[int | None]) -> None:
+    """Let parts take the tilings of these numbers, one for each distinct shape; None: no kernel."""
+    fastest = dict(zip(_distinct(group), numbers, strict=True))
+    for part, asked in group.items():
+        chosen = {shape: fastest[shape] for shape in asked}
+        part.tilings.update({shape: part.tilings_tried[n] for shape, n in chosen.items() if n is not None})
 
 
 class _NotForGood(Exception):
-    """Kernels that were not tried may work the next time: the numbers that there are, see `_measured`, are not kept."""
+    """Kernels that were not tried may work the next time: the answers that there are, see `choose`, are not kept."""
 
-    def __init__(self, numbers: list[int | None]) -> None:
-        super().__init__(numbers)
-        self.numbers = numbers
+    def __init__(self, answers: list[list[int | None]]) -> None:
+        super().__init__(answers)
+        self.answers = answers
 
 
 class _Problems:
@@ -114,12 +129,12 @@ class _Problems:
         self.may_pass |= not isinstance(error, LASTING)
 
 
-def _measured(what: str, examples: Sequence[tuple[Fused, Shape]], images: Tensor, capture: Capture) -> list[int | None]:
-    """The number of the fastest tiling for each shape, tried with a part that is asked for it; None: it needs none.
-
-    Raises:
-        _NotForGood: has these numbers, if something went wrong that may not do so the next time.
+def _measured(group: Group, images: Tensor, capture: Capture) -> tuple[list[int | None], bool]:
+    """The number of the fastest tiling for each distinct shape, tried with a part that is asked for it; None: it needs
+    none. And whether something went wrong that may not do so the next time.
     """
+    what, parts = _kind(group), {shape: part for part, asked in group.items() for shape in asked}
+    examples = [(parts[shape], shape) for shape in _distinct(group)]
     compile_together(
         partial(_run, part, tiling, shape, images)
         for part, shape in examples
@@ -136,9 +151,7 @@ def _measured(what: str, examples: Sequence[tuple[Fused, Shape]], images: Tensor
     if problems.lines:
         again = " (they are tried again at the next start)" if problems.may_pass else ""
         LOG.warning(f"{len(problems.lines)} kernels for {what} are not used{again}; the first one: {problems.lines[0]}")
-    if problems.may_pass:
-        raise _NotForGood(numbers)
-    return numbers
+    return numbers, problems.may_pass
 
 
 def tilings_for(part: Fused, shape: Shape) -> dict[int, Any]:
@@ -224,5 +237,5 @@ def _name(device: torch.device) -> str:
 
 def _source() -> str:
     """Changes with the kernels and with how they are measured."""
-    files = (separable, rows, projection, block, refining, inspect.getmodule(_source))
-    return sha256("".join(inspect.getsource(module) for module in files if module).encode()).hexdigest()
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

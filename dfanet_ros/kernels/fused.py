@@ -1,11 +1,9 @@
-"""A network's parts by kernels of ours, where that is faster; `choosing` finds out where."""
+"""A network's parts by kernels of ours; `replacing` puts them in, and `choosing` finds out where they are faster."""
 
 from __future__ import annotations
 
-import copy
 import logging
-import math
-from functools import partial
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
@@ -14,21 +12,13 @@ from torch import Tensor, nn
 
 from dfanet_ros.kernels import block, decoder, projection, reason, refining, rows, separable, stem
 from dfanet_ros.kernels.attention import weighed
-from dfanet_ros.kernels.compiling import compile_together
 from dfanet_ros.kernels.decoder import decoded
-from dfanet_ros.kernels.enlarging import enlarged_beside, enlarged_sum
+from dfanet_ros.kernels.enlarging import enlarged_beside
 from dfanet_ros.kernels.stem import convolved
-from dfanet_ros.network.dfanet import Decoder, DFANet
 from dfanet_ros.network.folded import EverySecond, FoldedBlock
-from dfanet_ros.network.inference import (
-    FoldedAttention,
-    SmallDecoder,
-    inference_form,
-    upsampled_sum,
-    weighed_channels,
-)
+from dfanet_ros.network.inference import FoldedAttention, SmallDecoder
 from dfanet_ros.network.layers import Separable
-from dfanet_ros.network.xception import CHANNELS, Backbone, Enlarge, Features, Stem
+from dfanet_ros.network.xception import Features
 
 LOG = logging.getLogger(__name__)
 
@@ -47,6 +37,10 @@ class Shape(NamedTuple):
     beside: int = 0  # how many of the inputs are in a second map
 
 
+# If set, in this thread: parts note here what they are asked for, and those that have no parts compute nothing.
+noted: ContextVar[dict[Fused, list[Shape]] | None] = ContextVar("noted", default=None)
+
+
 class Fused(nn.Module):
     """A part of a network that takes a kernel for the shapes for which there is a tiling.
 
@@ -58,7 +52,6 @@ class Fused(nn.Module):
         tilings_tried: all that there are.
         has_parts: whether `plain` consists of other fused parts.
         tilings: those that were chosen.
-        noted: if set, what it is asked for is noted here, and those without parts compute nothing.
     """
 
     what: str
@@ -69,14 +62,13 @@ class Fused(nn.Module):
         super().__init__()
         self.plain = plain
         self.tilings: dict[Shape, Any] = {}
-        self.noted: dict[Fused, list[Shape]] | None = None
 
     def forward(self, x: Tensor, more: Tensor | None = None) -> Tensor:
         """See `Separable`, to which `more` is added, and `FoldedBlock`, where it is beside x."""
         inputs = [x] if more is None else [x, more]
         shape = self.shape(*inputs)
-        if self.noted is not None:
-            self.noted.setdefault(self, []).append(shape)
+        if (shapes := noted.get()) is not None:
+            shapes.setdefault(self, []).append(shape)
             if not self.has_parts:
                 size = shape.images, -(-shape.height // shape.stride), -(-shape.width // shape.stride), shape.outputs
                 return x.new_zeros(size).permute(0, 3, 1, 2)
@@ -179,7 +171,7 @@ class EverySecondOfBoth(nn.Module):
 
     def __init__(self, plain: EverySecond) -> None:
         super().__init__()
-        self.conv = _strided(plain.conv)
+        self.conv = strided(plain.conv)
 
     def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
         if beside is None:
@@ -301,13 +293,14 @@ class FusedRefining(Fused):
     def shape(self, x: Tensor, more: Tensor | None = None) -> Shape:
         """See `Fused`; of the attention output."""
         images, inputs, height, width = x.shape
-        return Shape(images, inputs, height, width, self.fine, stride=2, relu=True, added=True)
+        total = inputs + self.fine
+        return Shape(images, total, height, width, self.fine, stride=2, relu=True, added=False, beside=self.fine)
 
     def random_inputs(self, shape: Shape, images: Tensor) -> list[Tensor]:
         """See `Fused`."""
         times = refining.ENLARGED
         enc2 = random_map(images, self.fine, times * shape.height, times * shape.width)
-        return [random_map(images, shape.inputs, shape.height, shape.width), enc2]
+        return [random_map(images, shape.inputs - shape.beside, shape.height, shape.width), enc2]
 
 
 class ConvReLU(nn.Module):
@@ -349,8 +342,8 @@ class FusedDecoder(nn.Module):
 
     def __init__(self, plain: SmallDecoder) -> None:
         super().__init__()
-        high, low = ([_conv_of(each) for each in level] for level in (plain.high, plain.low))
-        self.weights = decoder.weights_of(high, low, _conv_of(plain.fuse), plain.classifier)
+        high, low = ([conv_of(each) for each in level] for level in (plain.high, plain.low))
+        self.weights = decoder.weights_of(high, low, conv_of(plain.fuse), plain.classifier)
         self.count, self.classes = len(high), plain.classifier.out_channels
 
     def forward(self, features: list[Features], size: tuple[int, int]) -> Tensor:
@@ -359,8 +352,8 @@ class FusedDecoder(nn.Module):
         return decoded(high, low, self.weights, self.classes)
 
 
-def _conv_of(layers: nn.Module | None) -> nn.Conv2d:
-    """The convolution of one with a ReLU."""
+def conv_of(layers: nn.Module | None) -> nn.Conv2d:
+    """The convolution of one with a ReLU after it."""
     assert isinstance(layers, nn.Sequential) and isinstance(layers[0], nn.Conv2d)
     return layers[0]
 
@@ -383,118 +376,8 @@ class FusedAttention(nn.Module):
         return weighed(x, self.weight, self.bias)
 
 
-def fuse(network: nn.Module) -> None:
-    """Replace the blocks and separable convolutions of a network in the form for inference; it computes the same.
-
-    What refining backbones begin with is one part, enlarging and the first block. Projections become convolutions with
-    stride 2, which on a GPU spares a copy, and a ReLU after a convolution a part of that; maps are enlarged and added,
-    or put beside others, at once, attention takes two kernels, DFANet's decoder three and its first convolution one, if
-    those for that work here.
-
-    Args:
-        network: on a CUDA device and of float16 or bfloat16.
-    """
-    example = next(network.parameters())
-    _fuse(network, _others_work(example.device, example.dtype))
-
-
-def _fuse(network: nn.Module, others: bool) -> None:
-    """See `fuse`; `others`: whether kernels are taken that nothing else will compare with PyTorch."""
-    for name, child in [*network.named_children()]:
-        if isinstance(child, FoldedBlock):
-            setattr(network, name, FusedBlock(child))
-        elif isinstance(child, Separable):
-            setattr(network, name, FusedSeparable(child))
-        elif isinstance(child, EverySecond):
-            setattr(network, name, _strided(child.conv))
-        elif isinstance(child, Enlarge) and others:
-            setattr(network, name, FusedEnlarge())
-        elif isinstance(child, FoldedAttention) and others:
-            setattr(network, name, FusedAttention(child))
-        elif isinstance(child, SmallDecoder) and child.fuse is not None and others:
-            setattr(network, name, FusedDecoder(child))
-        elif isinstance(child, nn.Sequential) and [type(layer) for layer in child] == [nn.Conv2d, nn.ReLU]:
-            taken = others and stem.fits(_conv_of(child))
-            setattr(network, name, FusedStem(_conv_of(child)) if taken else ConvReLU(*child))
-        else:
-            _fuse(child, others)
-    if isinstance(network, SmallDecoder) and others:
-        network.high_sum = network.low_sum = enlarged_sum
-    elif isinstance(network, DFANet):
-        _fuse_refining(network)
-
-
-def _fuse_refining(network: DFANet) -> None:
-    """Join what the refining backbones of a fused network begin with, where maps are enlarged there."""
-    for backbone in [*network.backbones][1:]:
-        assert isinstance(backbone, Backbone)
-        first, *rest = backbone.enc2
-        if isinstance(backbone.aggregate, (Enlarge, FusedEnlarge)) and isinstance(first, FusedBlock):
-            # They are called as what they replace.
-            backbone.aggregate = FusedRefining(backbone.aggregate, first)  # type: ignore[assignment]
-            backbone.enc2 = nn.Sequential(*rest)  # type: ignore[assignment]
-
-
-def _others_work(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the kernels that are not measured compute what PyTorch does; if they do not, the log says so."""
-    examples = [partial(each, device, dtype) for each in (_between, _ends)]
-    eps = torch.finfo(dtype).eps
-    try:
-        compile_together(examples)
-        between, ends = (example() for example in examples)
-        wrong = [name for name, (y, exact) in between.items() if not torch.allclose(y.float(), exact, eps, eps)]
-        wrong += [name for name, (y, exact) in ends.items() if not _near(y, exact)]
-        problem = f"the results of {' and '.join(wrong)} are not those of PyTorch" if wrong else ""
-    except Exception as error:  # Triton, its compiler, the driver or the GPU: whatever it is, there is another way
-        problem = reason(error)
-    if problem:
-        LOG.warning(f"maps are enlarged, weighed and decoded without kernels of their own: {problem}")
-    return not problem
-
-
-def _between(device: torch.device, dtype: torch.dtype) -> dict[str, tuple[Tensor, Tensor]]:
-    """What the kernels between blocks give in a small example, and what PyTorch does in float32."""
-    shapes = (2, 3, 2, 4), (2, 5, 6, 7), (5, 5), (5,)
-    coarse, fine, weight, bias = (
-        (torch.arange(math.prod(shape), device=device) % 11).view(shape).to(dtype) for shape in shapes
-    )
-    maps, size = [coarse, coarse[:, :, :1, :3]], (6, 7)
-    return {
-        "enlarged_beside": (enlarged_beside(coarse, fine), Enlarge()(coarse.float(), fine.float())),
-        "enlarged_sum": (enlarged_sum(maps, size), upsampled_sum([values.float() for values in maps], size)),
-        "weighed": (weighed(fine, weight, bias), weighed_channels(fine.float(), weight.float(), bias.float())),
-    }
-
-
-def _ends(device: torch.device, dtype: torch.dtype) -> dict[str, tuple[Tensor, Tensor]]:
-    """The same of the kernels for both ends of DFANet A."""
-    enc2, enc3, enc4 = CHANNELS["xception_a"]
-    size = (8, 24)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        first, last = Stem(), Decoder("xception_a", 11, 3, high_level=True, low_level=True)
-        nn.init.normal_(last.classifier.weight)  # so that what it gives is not all but zero
-        images = torch.randn(2, 3, 16, 48).to(device, dtype)
-        features = []
-        for smaller in (1, 2, 4):
-            sizes = (enc2, 8, 24), (enc3, 4, 12), (enc4, 4, 12), (enc4, 4, 12)
-            maps = [torch.randn(2, count, high // smaller, wide // smaller) for count, high, wide in sizes]
-            features.append(Features(*(values.to(device, dtype) for values in maps)))
-    first, small = inference_form(first).to(device, dtype), SmallDecoder(inference_form(last)).to(device, dtype)
-    in_float32 = [Features(*(values.float() for values in each)) for each in features]
-    with torch.no_grad():
-        return {
-            "convolved": (FusedStem(_conv_of(first))(images), copy.deepcopy(first).float()(images.float())),
-            "decoded": (FusedDecoder(small)(features, size), copy.deepcopy(small).float()(in_float32, size)),
-        }
-
-
-def _near(y: Tensor, exact: Tensor) -> bool:
-    """Whether that is all that rounding takes: what stands between layers is rounded, too."""
-    return (y.float() - exact).abs().max().item() <= 4 * torch.finfo(y.dtype).eps * exact.abs().max().item()
-
-
-def _strided(conv: nn.Conv2d) -> nn.Conv2d:
-    strided = nn.Conv2d(conv.in_channels, conv.out_channels, 1, stride=2, bias=False)
-    strided.weight = conv.weight
-    return strided
+def strided(conv: nn.Conv2d) -> nn.Conv2d:
+    """A 1 x 1 convolution of every second pixel, which copies nothing."""
+    same = nn.Conv2d(conv.in_channels, conv.out_channels, 1, stride=2, bias=False)
+    same.weight = conv.weight
+    return same

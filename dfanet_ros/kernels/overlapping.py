@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import inspect
 import logging
-from functools import lru_cache
+from threading import Lock
 
 import torch
 import triton
 import triton.language as tl
-from triton.backends.nvidia.compiler import CUDAOptions
 
 from dfanet_ros.kernels import reason
 
@@ -21,6 +20,8 @@ COUNT, PART = 2**20, 1024  # numbers in the check at start, and those of a progr
 TIMES = 10
 
 LOG = logging.getLogger(__name__)
+_lock = Lock()
+_known: dict[int, bool] = {}  # by device
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -36,15 +37,21 @@ def wait_for_the_one_before(WAITS: tl.constexpr):  # type: ignore[no-untyped-def
 
 def overlaps() -> bool:
     """Whether kernels are launched in this way on the current GPU; why not stands in the log."""
-    return torch.cuda.is_available() and _overlaps(torch.cuda.current_device())
+    if not torch.cuda.is_available():
+        return False
+    device = torch.cuda.current_device()
+    with _lock:  # two threads must not capture the trial at once
+        if device not in _known:
+            _known[device] = _overlaps(device)
+        return _known[device]
 
 
-@lru_cache
 def _overlaps(device: int) -> bool:
-    if (
-        torch.cuda.get_device_capability(device) < (9, 0)
-        or "launch_pdl" not in inspect.signature(CUDAOptions).parameters
-    ):
+    if torch.version.hip is not None or torch.cuda.get_device_capability(device) < (9, 0):
+        return False
+    from triton.backends.nvidia.compiler import CUDAOptions  # here, for not every Triton has it
+
+    if "launch_pdl" not in inspect.signature(CUDAOptions).parameters:  # from Triton 3.4 on
         return False
     try:
         problem = _problem(torch.device("cuda", device))

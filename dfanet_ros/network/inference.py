@@ -48,14 +48,10 @@ def weighed_channels(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class SmallDecoder(nn.Module):
-    """A decoder that classifies before it enlarges: both are linear, and there are fewer classes than channels.
-
-    How maps are enlarged and added can be replaced: `high_sum` and `low_sum`, called as `enlarged_sum`.
-    """
+    """A decoder that classifies before it enlarges: both are linear, and there are fewer classes than channels."""
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
-        self.high_sum, self.low_sum = enlarged_sum, upsampled_sum
         self.high, self.low, self.fuse = decoder.high, decoder.low, decoder.fuse
         self.classifier = decoder.classifier
 
@@ -64,10 +60,10 @@ class SmallDecoder(nn.Module):
         assert bias is not None
         last = features[-len(self.high) :]
         high = [nn.functional.conv2d(conv(f.attention), weight) for conv, f in zip(self.high, last, strict=True)]
-        logits = self.high_sum(high, size)
+        logits = enlarged_sum(high, size)
         if self.fuse is None:
             return logits + bias[:, None, None]
-        low = self.low_sum([conv(f.enc2) for conv, f in zip(self.low, features, strict=True)], size)
+        low = upsampled_sum([conv(f.enc2) for conv, f in zip(self.low, features, strict=True)], size)
         return logits + self.classifier(self.fuse(low))
 
 
