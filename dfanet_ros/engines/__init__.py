@@ -103,7 +103,7 @@ def build_engine(
     precision: str,
     threads: int = 0,
 ) -> Engine:
-    """The engine of this name for a network; may take seconds, the first time for these weights half a minute.
+    """The engine of this name for a network; may take seconds, the first time for these weights a minute.
 
     This sets some of PyTorch for the whole process. On the CPU the number of its threads: to `threads` if PyTorch is
     the engine, else to one, for its threads and the engine's would be in each other's way. On CUDA that convolutions in
