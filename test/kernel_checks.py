@@ -710,6 +710,17 @@ def test_pytorch_does_what_a_kernel_that_is_not_measured_does_not(
     assert line == f"{UNMEASURED[name][1]} without a kernel of their own: {why}"
 
 
+@pytest.mark.parametrize("backbones", [1, 2, 3, 4])
+def test_kernels_that_are_not_measured_are_taken_for_any_number_of_backbones(
+    backbones: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = inference_form(lively_network(backbones=backbones), few_layers=True).half().to(DEVICE)
+    replacing.fuse(network)
+    kinds = {type(part) for part in network.modules()}
+    assert {kind for kind, _ in UNMEASURED.values()} <= kinds
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("name", ["camvid", "camvid_b", "street_scenes"])
 def test_kernels_that_are_not_measured_are_taken_for_shipped_weights(
     name: str, caplog: pytest.LogCaptureFixture

@@ -114,7 +114,7 @@ def _is_conv_relu(part: nn.Module) -> bool:
 
 
 def _trials(network: nn.Module, device: torch.device, dtype: torch.dtype) -> list[Trial]:
-    """Of all parts that have such kernels, each with small inputs as wide as it gets them."""
+    """Of all parts that have such kernels, each with small inputs, as wide as its weights are."""
     random = torch.Generator().manual_seed(0)
 
     def values(*size: int) -> Tensor:
@@ -131,7 +131,8 @@ def _trials(network: nn.Module, device: torch.device, dtype: torch.dtype) -> lis
             size, features = (8, 24), []
             low, high = (conv_of(level[0]).in_channels for level in (part.low, part.high))
             for number in range(len(part.low)):
-                enc2, attention = values(low, 8 >> number, 24 >> number), values(high, 4 >> number, 12 >> number)
+                height, width = size[0] >> number, size[1] >> number  # of four backbones, the last one's has one row
+                enc2, attention = values(low, height, width), values(high, max(1, height // 2), width // 2)
                 features.append(Features(enc2, enc2, attention, attention))
             trials.append(Trial(part, FusedDecoder(part), "logits are decoded", [features, size]))
         elif _is_conv_relu(part) and stem.fits(conv := conv_of(part)):
