@@ -71,8 +71,9 @@ def test_scenes_come_with_labels_calibration_and_one_header_at_the_rate(tmp_path
     assert begin - 10**10 < stamps[0] and stamps[-1] < end
     gaps = np.diff(stamps) / 1e9
     assert gaps.min() > 0
-    # Of a machine that has other things to do, frames may come late or not at all, but never faster on average.
-    assert (stamps[-1] - stamps[0]) / 1e9 / (len(stamps) - 1) > 0.049
+    # Of a machine that has other things to do, frames may come late or not at all, but never faster on average; if the
+    # first one is what comes late, that is by a period at most.
+    assert (stamps[-1] - stamps[0]) / 1e9 > 0.05 * (len(stamps) - 2)
     assert 0.04 < np.median(gaps) < 0.2  # 0.05 on a machine that has nothing else to do
 
     scenes = [StreetScenes(SCENES, 64, 96, seed=SEED)[number] for number in range(SCENES)]
