@@ -18,7 +18,7 @@ from torch import Tensor
 from dfanet_ros.kernels import separable
 from dfanet_ros.kernels.compiling import interpreted, launching
 from dfanet_ros.kernels.overlapping import wait_for_the_one_before
-from dfanet_ros.kernels.separable import LEAST, Weights, filled, separable_sums, weights_part
+from dfanet_ros.kernels.separable import LEAST, Weights, as_read, filled, pixels_part, separable_sums, weights_part
 
 
 class Tiling(NamedTuple):
@@ -94,12 +94,8 @@ def block(x: Tensor, weights: BlockWeights, stride: int, tiling: Tiling, beside:
     Returns:
         (N, outputs, ceil(H / stride), ceil(W / stride)) of x's type in channels_last.
     """
-    x = x.contiguous(memory_format=torch.channels_last)
+    x, beside, second = as_read(x, beside)
     images, first, height, width = x.shape
-    second = 0
-    if beside is not None:
-        beside = beside.contiguous(memory_format=torch.channels_last)
-        second = beside.shape[1]
     inner, outputs = weights.last.pointwise.shape
     rows, columns = -(-height // stride), -(-width // stride)
     y = torch.empty(images, rows, columns, outputs, dtype=x.dtype, device=x.device)
@@ -116,7 +112,7 @@ def block(x: Tensor, weights: BlockWeights, stride: int, tiling: Tiling, beside:
     with torch.cuda.device_of(x):
         launching(_block_kernel, (programs, apart, images))(
             x,
-            x if beside is None else beside,
+            beside,
             *weights.first,
             *weights.second,
             *weights.last,
@@ -297,10 +293,10 @@ def _skip(  # type: ignore[no-untyped-def]
         if SECOND > 0 and FIRST <= PART_FIRST and SECOND <= PART_SECOND:
             # Neither waits for the other's product.
             channel = tl.arange(0, PART_FIRST)
-            values = _pixels(x, seen, inside, channel, FIRST)
+            values = pixels_part(x, seen, inside, channel, FIRST)
             mix = weights_part(projection, channel, out, FIRST, OUTPUTS)
             channel_beside = tl.arange(0, PART_SECOND)
-            values_beside = _pixels(beside, seen, inside, channel_beside, SECOND)
+            values_beside = pixels_part(beside, seen, inside, channel_beside, SECOND)
             mix_beside = weights_part(projection + FIRST * OUTPUTS, channel_beside, out, SECOND, OUTPUTS)
             skip = tl.dot(values, mix, skip)
             skip = tl.dot(values_beside, mix_beside, skip)
@@ -308,21 +304,14 @@ def _skip(  # type: ignore[no-untyped-def]
             for start in range(0, FIRST, PART_FIRST):
                 channel = start + tl.arange(0, PART_FIRST)
                 mix = weights_part(projection, channel, out, FIRST, OUTPUTS)
-                skip = tl.dot(_pixels(x, seen, inside, channel, FIRST), mix, skip)
+                skip = tl.dot(pixels_part(x, seen, inside, channel, FIRST), mix, skip)
             for start in range(0, SECOND, PART_SECOND):
                 channel = start + tl.arange(0, PART_SECOND)
                 mix = weights_part(projection + FIRST * OUTPUTS, channel, out, SECOND, OUTPUTS)
-                skip = tl.dot(_pixels(beside, seen, inside, channel, SECOND), mix, skip)
+                skip = tl.dot(pixels_part(beside, seen, inside, channel, SECOND), mix, skip)
     else:
-        skip = _pixels(x, seen, inside, out, FIRST)
+        skip = pixels_part(x, seen, inside, out, FIRST)
     return skip
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _pixels(x, place, inside, channel, CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Some channels of some pixels; zeros for what there is not."""
-    mask = inside[:, None] & (channel < CHANNELS)[None, :]
-    return tl.load(x + (place * CHANNELS)[:, None] + channel[None, :], mask=mask, other=0.0)
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -171,7 +171,10 @@ class EverySecondOfBoth(nn.Module):
 
     def __init__(self, plain: EverySecond) -> None:
         super().__init__()
-        self.conv = strided(plain.conv)
+        conv = plain.conv
+        # With a stride, which on a GPU spares a copy.
+        self.conv = nn.Conv2d(conv.in_channels, conv.out_channels, 1, stride=2, bias=False)
+        self.conv.weight = conv.weight
 
     def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
         if beside is None:
@@ -374,10 +377,3 @@ class FusedAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return weighed(x, self.weight, self.bias)
-
-
-def strided(conv: nn.Conv2d) -> nn.Conv2d:
-    """A 1 x 1 convolution of every second pixel, which copies nothing."""
-    same = nn.Conv2d(conv.in_channels, conv.out_channels, 1, stride=2, bias=False)
-    same.weight = conv.weight
-    return same

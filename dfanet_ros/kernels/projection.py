@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dfanet_ros.kernels.compiling import launching
 from dfanet_ros.kernels.overlapping import wait_for_the_one_before
-from dfanet_ros.kernels.separable import filled, weights_part
+from dfanet_ros.kernels.separable import as_read, filled, pixels_part, weights_part
 
 PART_IN = 128  # channels that are read at once at most
 
@@ -54,12 +54,8 @@ def projected(x: Tensor, weight: Tensor, tiling: Tiling, beside: Tensor | None =
     Returns:
         (N, outputs, ceil(H / 2), ceil(W / 2)) of x's type in channels_last.
     """
-    x = x.contiguous(memory_format=torch.channels_last)
+    x, beside, second = as_read(x, beside)
     images, first, height, width = x.shape
-    second = 0
-    if beside is not None:
-        beside = beside.contiguous(memory_format=torch.channels_last)
-        second = beside.shape[1]
     outputs = weight.shape[1]
     rows, columns = -(-height // 2), -(-width // 2)
     y = torch.empty(images, rows, columns, outputs, dtype=x.dtype, device=x.device)
@@ -68,7 +64,7 @@ def projected(x: Tensor, weight: Tensor, tiling: Tiling, beside: Tensor | None =
     with torch.cuda.device_of(x):
         launching(_projection_kernel, grid)(
             x,
-            x if beside is None else beside,
+            beside,
             weight,
             y,
             height,
@@ -142,7 +138,5 @@ def _part(  # type: ignore[no-untyped-def]
 ):
     """The total and what a part of a map's channels adds to it."""
     channel = start + tl.arange(0, PART)
-    values = tl.load(
-        x + (seen * INPUTS)[:, None] + channel[None, :], mask=inside[:, None] & (channel < INPUTS)[None, :], other=0.0
-    )
+    values = pixels_part(x, seen, inside, channel, INPUTS)
     return tl.dot(values, weights_part(weight, channel, out, INPUTS, OUTPUTS), total)

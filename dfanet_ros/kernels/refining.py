@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dfanet_ros.kernels.compiling import interpreted, launching
 from dfanet_ros.kernels.overlapping import wait_for_the_one_before
-from dfanet_ros.kernels.separable import filled, separable_sums, weights_part
+from dfanet_ros.kernels.separable import copied, filled, separable_sums, weights_part
 from dfanet_ros.network.refinement import BEFORE, TAPS
 
 ENLARGED = 4  # times
@@ -321,13 +321,8 @@ def _coarse_sums(  # type: ignore[no-untyped-def]
         more, below = _row_sums(*(coarse, taps, line, column, width, top, there, False, ODD_COLUMN, COARSE))
         sums += more
         sampled = under + (below - under) * 0.125
-    if not INTERPRETED:  # see `separable_sums`
-        sums = tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [sums], tl.float32, is_pure=False, pack=1)
-        # Two numbers of float16 in a register, or one of float32.
-        PACK: tl.constexpr = 2 if sampled.dtype == tl.float16 else 1
-        sampled = tl.inline_asm_elementwise(
-            "mov.b32 $0, $1;", "=r,r", [sampled], sampled.dtype, is_pure=False, pack=PACK
-        )
+    sums = copied(sums, INTERPRETED)
+    sampled = copied(sampled, INTERPRETED)
     TYPE: tl.constexpr = coarse.dtype.element_ty
     return sums.to(TYPE), sampled.to(TYPE)
 

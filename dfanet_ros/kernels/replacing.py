@@ -22,10 +22,9 @@ from dfanet_ros.kernels.fused import (
     FusedSeparable,
     FusedStem,
     conv_of,
-    strided,
 )
 from dfanet_ros.network.dfanet import DFANet
-from dfanet_ros.network.folded import EverySecond, FoldedBlock
+from dfanet_ros.network.folded import FoldedBlock
 from dfanet_ros.network.inference import FoldedAttention, SmallDecoder
 from dfanet_ros.network.layers import Separable
 from dfanet_ros.network.xception import Backbone, Enlarge, Features
@@ -88,8 +87,6 @@ def _replace(network: nn.Module, taken: dict[nn.Module, nn.Module]) -> None:
             setattr(network, name, FusedBlock(child))
         elif isinstance(child, Separable):
             setattr(network, name, FusedSeparable(child))
-        elif isinstance(child, EverySecond):
-            setattr(network, name, strided(child.conv))
         elif _is_conv_relu(child):
             setattr(network, name, ConvReLU(*child.children()))
         else:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dfanet_ros.kernels.compiling import interpreted, launching
 from dfanet_ros.kernels.overlapping import wait_for_the_one_before
-from dfanet_ros.kernels.separable import LEAST, Weights, filled
+from dfanet_ros.kernels.separable import LEAST, Weights, copied, filled
 
 MOST = 128  # channels, before and after: they are all in a program at once, and more would not fit its registers
 
@@ -174,10 +174,7 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
         else:
             going += _row_sums(values, beside, SUM)
         if step >= 2 and step % STRIDE == 0:
-            # See `separable.separable_sums`; of two values here.
-            sums = sums.to(mix.dtype)
-            if not INTERPRETED:
-                sums = tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [sums], mix.dtype, is_pure=False, pack=2)
+            sums = copied(sums.to(mix.dtype), INTERPRETED)
             mask = shown & (first + (step - 2) // STRIDE < rows)
             total = offset
             if ADD:

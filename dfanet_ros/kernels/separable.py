@@ -93,6 +93,17 @@ def fits(x: Tensor, outputs: int) -> bool:
     return max(x.shape[1], outputs) * x.shape[2] * x.shape[3] < 2**31 and len(x) < 2**16
 
 
+def as_read(x: Tensor, beside: Tensor | None) -> tuple[Tensor, Tensor, int]:
+    """A map and the one beside it as kernels read them, packed in channels_last, and the channels of the second one.
+
+    If there is none, these are 0, and the first one stands for it.
+    """
+    x = x.contiguous(memory_format=torch.channels_last)
+    if beside is None:
+        return x, x, 0
+    return x, beside.contiguous(memory_format=torch.channels_last), beside.shape[1]
+
+
 def separable(
     x: Tensor,
     weights: Weights,
@@ -116,12 +127,8 @@ def separable(
     Returns:
         (N, outputs, ceil(H / stride), ceil(W / stride)) of x's type in channels_last.
     """
-    x = x.contiguous(memory_format=torch.channels_last)
+    x, beside, second = as_read(x, beside)
     images, first, height, width = x.shape
-    second = 0
-    if beside is not None:
-        beside = beside.contiguous(memory_format=torch.channels_last)
-        second = beside.shape[1]
     outputs = weights.pointwise.shape[1]
     rows, columns = -(-height // stride), -(-width // stride)
     y = torch.empty(images, rows, columns, outputs, dtype=x.dtype, device=x.device)
@@ -132,7 +139,7 @@ def separable(
     with torch.cuda.device_of(x):
         launching(_separable_kernel, grid)(
             x,
-            x if beside is None else beside,
+            beside,
             *weights,
             y if added is None else added,
             y,
@@ -289,6 +296,13 @@ def weights_part(weights, channel, out, INPUTS: tl.constexpr, OUTPUTS: tl.conste
 
 
 @triton.jit  # type: ignore[untyped-decorator]
+def pixels_part(x, place, inside, channel, CHANNELS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Some channels of some pixels; zeros for what there is not."""
+    mask = inside[:, None] & (channel < CHANNELS)[None, :]
+    return tl.load(x + (place * CHANNELS)[:, None] + channel[None, :], mask=mask, other=0.0)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
 def _depthwise_sums(  # type: ignore[no-untyped-def]
     x,
     depthwise,
@@ -312,11 +326,20 @@ def _depthwise_sums(  # type: ignore[no-untyped-def]
     sums = _row_sums(centre - line, factors, above, before, behind, there, CHANNELS, INPUTS)
     sums += _row_sums(centre, factors + 3 * INPUTS, inside, before, behind, there, CHANNELS, INPUTS)
     sums += _row_sums(centre + line, factors + 6 * INPUTS, below, before, behind, there, CHANNELS, INPUTS)
-    # Copies the sums. The compiler brings its arrangement for the product as close to the loads as it can, which is to
-    # each tap's values, by way of shared memory; before this, which it has to leave where it is, it cannot.
+    return copied(sums, INTERPRETED)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def copied(values, INTERPRETED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The same, between sums and the product that they go to.
+
+    The compiler brings its arrangement for the product as close to the loads as it can, which is to each tap's values,
+    by way of shared memory; before this, which it has to leave where it is, it cannot.
+    """
     if not INTERPRETED:
-        sums = tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [sums], tl.float32, is_pure=False, pack=1)
-    return sums
+        PACK: tl.constexpr = 1 if values.dtype == tl.float32 else 2  # values in a register
+        values = tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [values], values.dtype, is_pure=False, pack=PACK)
+    return values
 
 
 @triton.jit  # type: ignore[untyped-decorator]
